@@ -1,0 +1,256 @@
+/* What do the programs and the control plane share, byte by byte?
+ *
+ * Every struct here has a codec of the same name in dataplane/ebpf/layout.ts; a test compares the two through the
+ * object's BTF. Addresses are 16 octets in network order, IPv4 as ::ffff:a.b.c.d. Members named `be` or documented so
+ * are in network order, all others in host order. Times are jiffies64 truncated to 32 bits unless said otherwise.
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_STRUCTS_H
+#define OFFRAMP_STRUCTS_H
+
+#include "consts.h"
+
+struct address { /* network order; aligned so that it is compared in two steps */
+	__u64 hi, lo;
+};
+
+/* Tells tunnels apart whose TEIDs are equal: data plane and VLAN tags.
+ * link = dataplane << 25 | uplink << 24 | outer VLAN id << 12 | inner VLAN id (0 where untagged). */
+
+struct tunnel_key {
+	struct address endpoint; /* outer destination: the gateway for uplink, the base station for downlink */
+	__u32 teid;              /* network order, as on the wire */
+	__u32 link;
+};
+
+struct tunnel {
+	struct address peer; /* outer source: the base station for uplink, the gateway for downlink */
+	__u64 ue6;           /* the UE's IPv6 /64, network order */
+	__u32 ue4;           /* the UE's IPv4 address, network order */
+	__u32 session4;      /* slot of the session with ue4, resp. ue6 */
+	__u32 session6;
+	__u32 epoch4; /* session.epoch when bound */
+	__u32 epoch6;
+	__u32 last_seen;
+	__u8 flags;     /* TUNNEL_* */
+	__u8 slot4;     /* bearer slot in session4, resp. session6 */
+	__u8 slot6;
+	__u8 format;    /* downlink: GTP-U flags octet & 0x07 as last observed */
+	__u32 psc;      /* downlink: first four octets of the PDU Session Container as on the wire, 0 where none */
+};
+
+struct session_key {
+	struct address ue; /* IPv4-mapped /32, or IPv6 /64 with the low half zero */
+};
+
+struct session {
+	__u32 sequence; /* odd while a writer is at work on the session or its bearers */
+	__u32 epoch;    /* raised when the slot is freed; flows and tunnels with another epoch do not belong */
+	struct address ue;
+	struct address base_station; /* where its uplink comes from, resp. its downlink goes to */
+	struct address gateway;
+	__u32 flags; /* SESSION_* */
+	__u32 dataplane;
+	__u32 created;
+	__u32 last_seen;   /* written by learning only; tunnels and flows carry the per packet times */
+	__u32 wanted_at;   /* last EVENT_WANTED, to send it at most every 100 ms */
+	__u32 aside_until; /* nothing new is taken before: the pinger gave up */
+	__u32 held;        /* replies redirected to the slow port since the hold began */
+	__u32 flows;       /* flows in the table */
+	__u32 link;        /* of its uplink tunnel, without the direction bit */
+	__u32 pad;
+};
+
+/* A prebuilt outer header and where it goes. Slots 0..DOWNLINK_SLOTS-1 lead to a base station, SLOT_UPLINK and
+ * SLOT_CANDIDATE to the gateway. */
+struct bearer {
+	__u32 sequence; /* odd while being written: a reader that meets a change takes the slow way */
+	__u32 epoch;    /* session.epoch it belongs to */
+	__u8 state;     /* BEARER_* */
+	__u8 dataplane;
+	__u8 header_length; /* octets used in header */
+	__u8 l3_offset;     /* of the outer IP header in `header` */
+	__u8 v6;            /* outer is IPv6 */
+	__u8 port_varies;   /* the gateway spreads its UDP source port: so do we */
+	__u16 overhead;     /* octets of outer IP + UDP + GTP-U, for the MTU check */
+	__u32 injected_at;  /* last packet of ours in this tunnel, 0 never */
+	__u32 learnt_at;
+	__u32 checksum; /* IPv4: sum of the header with length, id and checksum zero; IPv6: sum of the pseudo header,
+	                 * UDP ports and GTP-U header with every length zero */
+	__u32 pair_teid; /* uplink TEID whose flows this downlink bearer carries, 0 unknown; network order */
+	__u8 header[HEADER_MAX];
+	struct tunnel_key key; /* of the tunnel that it was made from */
+	__u64 pad;
+};
+
+struct flow_key {
+	struct address remote; /* uplink: inner destination; reply: the endpoint's own address */
+	struct address ue;     /* full UE address, also for IPv6 */
+	__u16 remote_port;     /* network order; ICMP echo: the identifier in both ports */
+	__u16 ue_port;
+	__u8 protocol;
+	__u8 reply; /* 1: key of the way back */
+	__u16 pad;
+};
+
+struct flow {
+	/* the tunnel that the flow was proven with (uplink entries) */
+	struct address source;      /* base station */
+	struct address destination; /* gateway */
+	__u32 teid;                 /* network order */
+	__u32 link;
+	__u8 action; /* ACTION_* */
+	__u8 flags;  /* FLOW_* */
+	__u16 service;
+	__u32 generation; /* of the rules when decided */
+	__u32 session;
+	__u32 epoch;
+	__u32 bearer; /* index into `bearers` for replies */
+	__u32 last_seen;
+	__u64 packets;
+	__u64 bytes; /* inner octets */
+	struct address translated; /* uplink: the endpoint; reply: the address that the UE knows */
+	__u16 translated_port;     /* network order */
+	__u16 l3_delta;            /* one's complement sums to add to the inner checksums */
+	__u16 l4_delta;
+	__u16 next_hop; /* index into `next_hops` */
+	__u32 rule;     /* rule.id that decided */
+	__u32 peer_port; /* the other entry's remote port, so that either entry finds its twin; network order */
+};
+
+struct next_hop {
+	__u32 port; /* index into `ports` */
+	__u8 destination[6];
+	__u8 source[6];
+};
+
+/* One line of the classifier; the array is ordered, highest priority first. */
+struct rule {
+	struct address destination, destination_mask;
+	struct address source, source_mask;
+	struct address endpoint;
+	__u16 destination_port_low, destination_port_high; /* host order; 0..65535 matches protocols without ports too */
+	__u16 source_port_low, source_port_high;
+	__u16 endpoint_port; /* network order, 0 keeps the port */
+	__u16 service;
+	__u8 protocol; /* 0 any */
+	__u8 action;
+	__u8 flags;
+	__u8 v6;        /* 0 IPv4, 1 IPv6, 2 both */
+	__u16 next_hop;
+	__u16 pad;
+	__u32 id;
+	__u32 teid_low, teid_high; /* host order */
+	__u8 dscp;                 /* 255 any */
+	__u8 qfi;                  /* 255 any */
+	__u16 dataplanes;          /* bit set; 0 all (of the first 16) */
+};
+
+struct rules_header { /* `rules_state`: what the classifier reads first */
+	__u32 generation;
+	__u32 count;
+};
+
+struct config { /* one per data plane */
+	__u32 mode; /* MODE_* */
+	__u32 flags;
+	__u32 mtu_access;  /* of the access adapter, for outer packets */
+	__u32 mtu_core;
+	__u64 ping_cookie; /* first eight octets of our echo requests' payload */
+	struct address ping_target4, ping_target6;
+	__u16 ping_id; /* network order */
+	__u16 reserved_overhead; /* octets of encapsulation that the MSS clamp allows for with an IPv4 outer header */
+	__u32 peer_sessions;     /* sessions one peer may have taught */
+	__u32 learn_rate;        /* new tunnels per second and peer */
+	__u32 learn_burst;
+	__u32 ue_flows; /* flows one UE may have */
+	__u8 return_mac[6]; /* near end of the return veth */
+	__u16 pad0;
+	__u32 max_sessions;
+	__u32 pad1;
+};
+
+struct peer { /* a base station or gateway that taught something */
+	__u32 sessions;
+	__u32 tokens;
+	__u32 refilled;
+	__u32 refused;
+};
+
+struct peer_key {
+	struct address address;
+	__u32 dataplane;
+	__u32 core; /* 1: a gateway */
+};
+
+struct prefix_key { /* longest prefix match */
+	__u32 length; /* 32 bits of set and data plane, then the address */
+	__u32 set;    /* PREFIX_* << 8 | data plane, network order */
+	struct address address;
+};
+#define PREFIX_ACCESS_PEER 1
+#define PREFIX_CORE_PEER 2
+#define PREFIX_UE_POOL 3
+#define PREFIX_PROTECTED 4
+
+struct fragment_key { /* inner or outer fragments of one packet */
+	struct address source, destination;
+	__u32 id; /* network order, IPv4 in the low 16 bits */
+	__u32 link;
+	__u32 protocol; /* | 256 for outer fragments */
+	__u32 pad;
+};
+
+struct fragment {
+	struct flow_key flow;
+	__u32 outer; /* 1 pass, 2 slow */
+	__u32 last_seen;
+};
+
+/* Precedes each frame on the slow port. An Ethernet header first, so that any tool shows it. */
+struct slow_header {
+	__u8 destination[6], source[6];
+	__u16 protocol; /* ETH_P_SLOW, network order */
+	__u8 op;        /* SLOW_* */
+	__u8 port;      /* data plane */
+	__u32 session;
+	__u32 epoch;
+	__u32 sequence;
+	__u32 reason;
+};
+
+struct event {
+	__u8 type;
+	__u8 dataplane;
+	__u8 slot;
+	__u8 cause; /* GTP-U message type that caused it, 255 G-PDU */
+	__u32 session;
+	__u32 epoch;
+	__u32 teid; /* network order */
+	__u64 time; /* ns, CLOCK_MONOTONIC */
+	struct address ue;
+	struct address base_station;
+	struct address gateway;
+};
+
+struct counter { /* per CPU */
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct capture { /* what to copy to the capture ring; all zero: nothing */
+	__u32 enabled; /* bit 0 outer frames, bit 1 inner packets */
+	__u32 snap;    /* octets */
+	__u32 teid;    /* network order, 0 any */
+	__u32 pad;
+	struct address ue; /* zero any */
+};
+
+struct capture_record { /* followed by `captured` octets */
+	__u64 time; /* ns, CLOCK_MONOTONIC */
+	__u32 length, captured;
+	__u8 dataplane, port, verdict, inner;
+	__u32 service;
+};
+
+#endif
