@@ -61,7 +61,8 @@
 /* bearer.state */
 #define BEARER_FREE 0
 #define BEARER_LIVE 1
-#define BEARER_STALE 2 /* known, but must not be used until the core uses it again */
+#define BEARER_STALE 2    /* known, but must not be used until the core uses it again */
+#define BEARER_DRAINING 3 /* usable, while held replies go first */
 
 /* session.flags */
 #define SESSION_UPLINK (1 << 0)   /* an uplink tunnel is proven (slot SLOT_UPLINK) */

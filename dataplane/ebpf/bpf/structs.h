@@ -80,7 +80,8 @@ struct bearer {
 	__u32 pair_teid; /* uplink TEID whose flows this downlink bearer carries, 0 unknown; network order */
 	__u8 header[HEADER_MAX];
 	struct tunnel_key key; /* of the tunnel that it was made from */
-	__u64 pad;
+	__u32 confirm_at;      /* when the core first used it again while it was stale, 0 never */
+	__u32 psc;             /* as in struct tunnel */
 };
 
 struct flow_key {
@@ -110,13 +111,17 @@ struct flow {
 	__u64 packets;
 	__u64 bytes; /* inner octets */
 	struct address translated; /* uplink: the endpoint; reply: the address that the UE knows */
-	__u16 translated_port;     /* network order */
-	__u16 l3_delta;            /* one's complement sums to add to the inner checksums */
+	__u16 translated_port;     /* network order; the destination of an uplink, the source of a reply */
+	__u16 translated_ue_port;  /* the UE's port as the other side knows it: the UE's own unless that is taken */
+	__u16 l3_delta;            /* one's complement sums of what changes in the inner checksums: ~old + new */
 	__u16 l4_delta;
 	__u16 next_hop; /* index into `next_hops` */
-	__u32 rule;     /* rule.id that decided */
-	__u32 peer_port; /* the other entry's remote port, so that either entry finds its twin; network order */
+	__u8 qfi;       /* reply: QFI that the uplink carried, 255 none */
+	__u8 pad;
+	__u32 rule; /* rule.id that decided */
 };
+
+/* The other entry of a flow has the key {translated, ue, translated_port, translated_ue_port, protocol, !reply}. */
 
 struct next_hop {
 	__u32 port; /* index into `ports` */
@@ -215,9 +220,12 @@ struct slow_header {
 	__u8 port;      /* data plane */
 	__u32 session;
 	__u32 epoch;
-	__u32 sequence;
-	__u32 reason;
+	__u32 sequence; /* hold: number of replies; fragments: a token of the control plane, handed back with the frame */
+	__u32 reason;   /* too big: the inner MTU; fragments: SLOW_REASON_* */
 };
+#define SLOW_REASON_TAKEN 0     /* a rule may take it */
+#define SLOW_REASON_UNKNOWN 1   /* a later fragment came first */
+#define SLOW_REASON_NOT_TAKEN 2 /* the reassembled packet is not taken: pass its fragments as they came */
 
 struct event {
 	__u8 type;
@@ -231,6 +239,19 @@ struct event {
 	struct address ue;
 	struct address base_station;
 	struct address gateway;
+};
+
+/* Which inner destinations can matter to a rule? Written by the control plane through a mapping; see MAYBE_*.
+ * IPv4 bucket: the upper 16 bits of the address. IPv6: 65536 + the two upper 16-bit groups xored. `host` likewise with
+ * all 16-bit groups of the address xored. */
+struct buckets {
+	__u8 bucket[131072];
+	__u8 host[131072];
+};
+
+struct slots { /* session slots never used so far begin at `next` */
+	__u32 next;
+	__u32 layout; /* LAYOUT_VERSION of the programs that made the maps */
 };
 
 struct counter { /* per CPU */

@@ -1,0 +1,191 @@
+/**
+ * What can every back end do?
+ *
+ * The control plane knows data planes only by this interface. One back end, one folder (`ebpf/`), one implementation.
+ */
+import type { Steering } from "./steering.ts";
+
+export type Mode = "offload" | "observe" | "bypass";
+
+/** One data plane as `site.yaml` names it (`dataplanes[]`), checked and with defaults filled in. */
+export interface DataplaneConfig {
+  name: string;
+  plugin: "gtp";
+  backend: "ebpf";
+  /** Adapters: either both of `access` and `core`, or `adapter` alone (shared, with peers). */
+  access?: string;
+  core?: string;
+  adapter?: string;
+  accessPeers: string[];
+  corePeers: string[];
+  uePools: string[];
+  /** Seconds. */
+  idleTimeout: number;
+  pinger?: { target?: string; target6?: string; intervalMs: number; giveUpMs: number };
+  interface: "s1u" | "n3";
+  mode: Mode;
+}
+
+export interface Limits {
+  sessions: number;
+  flows: number;
+  rules: number;
+  /** Sessions one base station or gateway may teach. */
+  peerSessions: number;
+  /** New tunnels per second and peer, and how many at once. */
+  learnRate: number;
+  learnBurst: number;
+  /** Flows of one UE. */
+  ueFlows: number;
+}
+
+export interface AppsConfig {
+  /** Adapter toward the apps. */
+  interface: string;
+  /** The appliance's own address there, with its prefix length: `10.60.0.1/24`. */
+  address: string;
+  address6?: string;
+}
+
+export interface BackendConfig {
+  site: string;
+  stateDir: string;
+  dataplanes: DataplaneConfig[];
+  limits: Limits;
+  apps?: AppsConfig;
+}
+
+export interface Bearer {
+  direction: "uplink" | "downlink";
+  /** As a number; printed as 0x%08x. */
+  teid: number;
+  /** Outer addresses. */
+  baseStation: string;
+  gateway: string;
+  vlans: number[];
+  state: "live" | "stale" | "candidate";
+  /** Downlink: QFI of the PDU Session Container last observed. */
+  qfi?: number;
+  /** Octets that the tunnel adds to the inner packet. */
+  overhead: number;
+  /** DSCP of the observed outer header. */
+  dscp?: number;
+}
+
+export interface Session {
+  dataplane: string;
+  /** `10.45.0.2`, or the /64 `2001:db8:1::/64`. */
+  ue: string;
+  index: number;
+  epoch: number;
+  baseStation?: string;
+  gateway?: string;
+  state: "up" | "half-open" | "holding" | "moving" | "aside";
+  bearers: Bearer[];
+  flows: number;
+  /** Seconds since the last packet was seen. */
+  idle: number;
+  /** Seconds since it was learnt. */
+  age: number;
+}
+
+export interface PortStatus {
+  adapter: string;
+  role: "access" | "core" | "shared";
+  link: boolean;
+  mtu: number;
+  /** How frames cross: by native or generic XDP, or by the bridge alone. */
+  path: "native" | "generic" | "bridge" | "routed";
+  /** Why not native. */
+  reason?: string;
+}
+
+export interface DataplaneStatus {
+  name: string;
+  mode: Mode;
+  ports: PortStatus[];
+  programs: { name: string; id: number; tag: string }[];
+  adopted: boolean;
+  sessions: number;
+  flows: number;
+}
+
+export interface CounterSample {
+  /** Data plane, or "" where it belongs to the appliance. */
+  dataplane: string;
+  /** Name from `counters.ts`. */
+  name: string;
+  packets: bigint;
+  bytes: bigint;
+}
+
+export interface ServiceCounter {
+  service: number;
+  direction: "uplink" | "downlink";
+  packets: bigint;
+  bytes: bigint;
+}
+
+export type EventType =
+  | "session-new"
+  | "downlink-learnt"
+  | "moved"
+  | "bearer-new"
+  | "owner-changed"
+  | "candidate"
+  | "wanted"
+  | "stale"
+  | "pinger-answer"
+  | "table-full"
+  | "session-idle";
+
+/** What the data plane tells the control plane; times in milliseconds since the epoch. */
+export interface DataplaneEvent {
+  type: EventType;
+  dataplane: string;
+  time: number;
+  session: number;
+  epoch: number;
+  ue: string;
+  teid: number;
+  baseStation?: string;
+  gateway?: string;
+  /** GTP-U message type that caused it, 255 for a G-PDU. */
+  cause: number;
+  slot: number;
+}
+
+export class DataplaneError extends Error {
+  constructor(
+    message: string,
+    /** What refused, for the log: a map, a program, an adapter. */
+    readonly object: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface Dataplane {
+  /** Attaches, or adopts what an earlier run left, and starts delivering events. */
+  start(): Promise<void>;
+  /** Stops delivering; programs, maps and bridge stay and go on working. */
+  stop(): Promise<void>;
+  /** Takes programs and maps away; the bridge keeps the wire up. With `unwire` the adapters are left as found. */
+  down(options: { unwire: boolean }): Promise<void>;
+  /** All or nothing. @throws DataplaneError and the old steering stays. */
+  apply(steering: Steering): Promise<void>;
+  /** Ends flows of a service at once instead of letting them finish. Returns how many. */
+  flushService(service: number): Promise<number>;
+  setMode(dataplane: string, mode: Mode): Promise<void>;
+  status(): DataplaneStatus[];
+  /** Pages through sessions. `ue` and `teid` filter; `offset` and `limit` page; `total` counts what matches. */
+  sessions(query: { ue?: string; teid?: number; dataplane?: string; offset?: number; limit?: number }): {
+    total: number;
+    sessions: Session[];
+  };
+  counters(): CounterSample[];
+  serviceCounters(): ServiceCounter[];
+  /** Removes what has been idle, frees slots. Called by the control plane about every second. */
+  collect(): Promise<{ sessions: number; flows: number }>;
+  on(listener: (event: DataplaneEvent) => void): () => void;
+}

@@ -1,0 +1,208 @@
+/* Which question does each map answer?
+ *
+ * Sizes marked "resized" are set at load from `limits` in site.yaml.
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_MAPS_H
+#define OFFRAMP_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "structs.h"
+#include "counters.gen.h"
+
+#define COUNTERS_STRIDE 128
+_Static_assert(COUNTER_COUNT <= COUNTERS_STRIDE, "raise COUNTERS_STRIDE");
+
+/* How does this data plane behave? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_DATAPLANES);
+	__type(key, __u32);
+	__type(value, struct config);
+} config SEC(".maps");
+
+/* Which adapter is egress port N? The kernel empties a slot when its adapter goes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, MAX_PORTS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} ports SEC(".maps");
+
+/* Which session has this UE address? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct session_key);
+	__type(value, __u32);
+} ue_sessions SEC(".maps");
+
+/* What is known about the session in this slot? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct session);
+} sessions SEC(".maps");
+
+/* Which outer header leads to this session's base station, and which to its gateway? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024 * BEARER_SLOTS);
+	__type(key, __u32);
+	__type(value, struct bearer);
+} bearers SEC(".maps");
+
+/* Whose tunnel is this? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 3072);
+	__type(key, struct tunnel_key);
+	__type(value, struct tunnel);
+} tunnels SEC(".maps");
+
+/* Which session slot is free again? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1024);
+	__uint(key_size, 0);
+	__uint(value_size, sizeof(__u32));
+} free_slots SEC(".maps");
+
+/* Which session slot was never used? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct slots);
+} slot_state SEC(".maps");
+
+/* What was decided about this flow, and how is it translated? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+/* Whose is this fragment? */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
+struct rules_array {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rule);
+};
+
+/* Which rules are in force? Swapped whole. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct rules_array);
+} rules SEC(".maps");
+
+/* How many rules, and since when? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rules_header);
+} rules_state SEC(".maps");
+
+/* Can this inner destination matter at all? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct buckets);
+} maybe SEC(".maps");
+
+/* Is this address a configured peer, in a UE pool, protected? */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, struct prefix_key);
+	__type(value, __u8);
+} prefixes SEC(".maps");
+
+/* How much has this base station or gateway taught? */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct peer_key);
+	__type(value, struct peer);
+} peers SEC(".maps");
+
+/* How is this endpoint reached? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct next_hop);
+} next_hops SEC(".maps");
+
+/* How often did it happen, per data plane? Index: data plane * COUNTERS_STRIDE + COUNTER_*. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_DATAPLANES * COUNTERS_STRIDE);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+/* How much has this service carried? Index: service * 2, + 1 downlink. (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2048);
+	__type(key, __u32);
+	__type(value, struct counter);
+} service_counters SEC(".maps");
+
+/* What does the control plane have to know? */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+/* What does somebody want to see? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct capture);
+} capture SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+} captured SEC(".maps");
+
+#define SNAP_MAX 2048
+struct scratch {
+	struct capture_record record;
+	__u8 octets[SNAP_MAX];
+};
+
+/* Where does a packet lie while it is copied? */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratch SEC(".maps");
+
+#endif
