@@ -18,7 +18,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HttpAnswer, HttpQuestion, LoadResult, UdpAnswer } from "./client.ts";
-import { Machines, must, type Output, type Process, until } from "./netns.ts";
+import { command, Machines, must, type Output, type Process, until } from "./netns.ts";
 import { ggsnConfig, sgsnemu } from "./peers.ts";
 import { Rpc } from "./rpc.ts";
 
@@ -33,6 +33,10 @@ export interface LabOptions {
   phoneMtu?: number;
   /** The app is behind a router: 10.61.0.10. */
   routedApp?: boolean;
+  /** Round trip between gateways and Internet, in milliseconds, by netem or else by the origin's slowness. */
+  internetDistanceMs?: number;
+  /** Fixed first part of the namespaces' names, when nobody else has it. */
+  name?: string;
   /** Start the gateways (osmo-ggsn). Off where a test plays the core itself. */
   realCore?: boolean;
 }
@@ -82,7 +86,7 @@ export class Lab {
   private readonly clients = new Map<string, Promise<Rpc>>();
 
   private constructor(options: LabOptions) {
-    this.machines = new Machines();
+    this.machines = new Machines(options.name);
     this.options = {
       ues: options.ues ?? 1,
       baseStations: options.baseStations ?? 1,
@@ -90,6 +94,8 @@ export class Lab {
       mtu: options.mtu ?? 1500,
       phoneMtu: options.phoneMtu ?? 1400,
       routedApp: options.routedApp ?? false,
+      internetDistanceMs: options.internetDistanceMs ?? 0,
+      name: options.name ?? "",
       realCore: options.realCore ?? true,
     };
     this.app = this.options.routedApp
@@ -139,8 +145,12 @@ export class Lab {
     }
     await this.buildInternet(range(gateways));
     await this.buildApps(range(gateways), routedApp);
+    const distance = this.options.internetDistanceMs;
+    const delay = distance > 0 ? await this.setApart(range(gateways), distance) : 0;
     const servers = Promise.all([
-      this.server("inet", "internet", Object.values(internet).concat(Object.values(internet6))),
+      this.server("inet", "internet", Object.values(internet).concat(Object.values(internet6)), [
+        ...["--delay", `${delay}`],
+      ]),
       this.server("app", "edge", [this.app.address, this.app.second, "2001:db8:60::10"]),
     ]);
     // Awaited below; a gateway that fails first must be the one that is reported.
@@ -168,6 +178,26 @@ export class Lab {
       }
     }
     for (const member of members) await m.asCable(member, "eth0");
+  }
+
+  /**
+   * Puts the Internet further away, half of the distance in each direction.
+   *
+   * @returns what is left for the server to do: kernels without netem leave it all to it.
+   */
+  private async setApart(gateways: number[], distanceMs: number): Promise<number> {
+    const m = this.machines;
+    for (const g of gateways) {
+      for (const [ns, port] of [
+        [`core${g}`, "sgi0"],
+        ["inet", `gw${g}`],
+      ] as const) {
+        const netem = ["netem", "delay", `${distanceMs / 2}ms`, "limit", "100000"];
+        const set = await command(["tc", "-n", m.ns(ns), "qdisc", "add", "dev", port, "root", ...netem]);
+        if (set.code !== 0) return distanceMs;
+      }
+    }
+    return 0;
   }
 
   private async buildInternet(gateways: number[]): Promise<void> {

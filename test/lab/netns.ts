@@ -7,7 +7,7 @@
  * ended by that pid, on `destroy`, at the end of this process, and on SIGINT and SIGTERM.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -149,7 +149,11 @@ export class Machines {
   private readonly names = new Set<string>();
   private readonly processes = new Set<Process>();
 
-  constructor() {
+  /**
+   * @param name a fixed prefix instead of the unique one, for a lab whose commands people type; taken only when no
+   * living process has it.
+   */
+  constructor(name?: string) {
     if (serial === 0) {
       sweep();
       process.on("exit", endAll);
@@ -161,7 +165,7 @@ export class Machines {
       }
     }
     serial += 1;
-    this.prefix = `ofr-${process.pid}-${serial}`;
+    this.prefix = name && claim(name) ? name : `ofr-${process.pid}-${serial}`;
     this.directory = mkdtempSync(join(tmpdir(), `${this.prefix}-`));
     living.add(this);
   }
@@ -238,8 +242,13 @@ export class Machines {
   async destroy(): Promise<void> {
     await Promise.all([...this.processes].map((one) => one.end("SIGTERM", 1500)));
     for (const name of this.names) await removeNamespace(name);
+    this.forget();
+  }
+
+  private forget(): void {
     this.names.clear();
     rmSync(this.directory, { recursive: true, force: true });
+    rmSync(ownerFile(this.prefix), { force: true });
     living.delete(this);
   }
 
@@ -247,10 +256,22 @@ export class Machines {
   destroyNow(): void {
     for (const one of this.processes) one.child.kill("SIGKILL");
     for (const name of this.names) removeNamespaceNow(name);
-    this.names.clear();
-    rmSync(this.directory, { recursive: true, force: true });
-    living.delete(this);
+    this.forget();
   }
+}
+
+const ownerFile = (prefix: string): string => join("/run", `offramp-${prefix}.pid`);
+
+/** True when the prefix is ours now; what its last owner left is swept. */
+function claim(prefix: string): boolean {
+  const file = ownerFile(prefix);
+  const owner = existsSync(file) ? Number(readFileSync(file, "utf8")) : 0;
+  if (owner > 0 && owner !== process.pid && existsSync(`/proc/${owner}`)) return false;
+  writeFileSync(file, `${process.pid}\n`);
+  for (const name of existsSync("/run/netns") ? readdirSync("/run/netns", { encoding: "utf8" }) : []) {
+    if (name.startsWith(`${prefix}-`)) removeNamespaceNow(name);
+  }
+  return true;
 }
 
 function endAll(): void {

@@ -4,10 +4,10 @@
  * An HTTP, UDP echo and TCP echo server for one namespace; the Internet's origin and the edge apps are all this. Every
  * answer begins with the server's name and the client's address as the server saw it, which is what the tests compare.
  *
- *   server.ts --name core --listen 203.0.113.10,203.0.113.80 [--http 80,8080] [--echo 7]
+ *   server.ts --name core --listen 203.0.113.10,203.0.113.80 [--http 80,8080] [--echo 7] [--delay 15]
  *
  * HTTP: `/data?bytes=N&seed=S` gives N reproducible octets, PUT and POST to `/digest` answer with the digest of what
- * arrived, everything else a JSON of what was seen. It prints one line `ready` when all sockets listen. One UDP socket
+ * arrived, everything else a JSON of what was seen; `--delay` milliseconds later each. It prints one line `ready` when all sockets listen. One UDP socket
  * per address, so that the answer leaves from the address that was asked.
  */
 import { createHash } from "node:crypto";
@@ -24,15 +24,18 @@ const { values } = parseArgs({
     listen: { type: "string", default: "0.0.0.0" },
     http: { type: "string", default: "80,8080" },
     echo: { type: "string", default: "7" },
+    delay: { type: "string", default: "0" },
   },
 });
 const name = values.name;
+const delay = Number(values.delay);
 const plain = (address: string | undefined): string => (address ?? "").replace(/^::ffff:/, "");
 let requests = 0;
 
 for (const address of values.listen.split(",").filter(Boolean)) {
   for (const port of values.http.split(",").filter(Boolean).map(Number)) {
-    const server = createServer((request, reply) => {
+    const server = createServer(async (request, reply) => {
+      if (delay > 0) await new Promise((resolve) => setTimeout(resolve, delay));
       requests += 1;
       const url = new URL(request.url ?? "/", "http://server");
       const client = plain(request.socket.remoteAddress);

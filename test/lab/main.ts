@@ -1,0 +1,164 @@
+/**
+ * What does Offramp do, shown on real peers?
+ *
+ * `bin/offramp lab` and `npm start` run this. A phone attaches through Offramp; its request is answered by the
+ * Internet; a service is added; the same request is answered by the edge app, which sees the phone's own address;
+ * everything else stays as it was. With `--once` it ends there with 0, or with 1 when anything differed; else the lab
+ * stays up until Ctrl-C.
+ *
+ * The Internet is put 15 ms away, so that the two answers can be told apart by their round trips as well.
+ */
+import { Appliance } from "./appliance.ts";
+import type { HttpAnswer } from "./client.ts";
+import { edgeOnly, internet, Lab, type Ue } from "./lab.ts";
+import { sleep } from "./netns.ts";
+import { pattern, sha256 } from "./pattern.ts";
+
+const distanceMs = 15;
+
+interface Row {
+  request: string;
+  by: string;
+  sees: string;
+  ms: number;
+  expected: string;
+}
+
+const say = (text = ""): void => {
+  process.stdout.write(`${text}\n`);
+};
+
+/** Asks a few times and keeps the median round trip; who answered must not change meanwhile. */
+async function ask(lab: Lab, ue: Ue, request: string, url: string, expected: string): Promise<Row> {
+  const answers: HttpAnswer[] = [];
+  for (let i = 0; i < 5; i++) {
+    try {
+      answers.push(await lab.phoneHttp(ue, url));
+    } catch (error) {
+      return { request, by: `nobody (${(error as Error).message})`, sees: "", ms: Number.NaN, expected };
+    }
+  }
+  const by = [...new Set(answers.map((one) => one.server))].join("+");
+  const sees = [...new Set(answers.map((one) => one.client))].join("+");
+  const times = answers.map((one) => one.ms).sort((a, b) => a - b);
+  return { request, by, sees, ms: times[2] ?? Number.NaN, expected };
+}
+
+const good = (row: Row, ue: Ue): boolean => row.by === row.expected && row.sees === ue.ip;
+
+function show(row: Row, ue: Ue): void {
+  const mark = good(row, ue) ? "ok  " : "FAIL";
+  const wanted = good(row, ue) ? "" : `   (expected: ${row.expected}, client ${ue.ip})`;
+  say(
+    `   ${mark} ${row.request}: answered by ${row.by}, which saw ${row.sees || "-"}, ${row.ms.toFixed(1)} ms${wanted}`,
+  );
+}
+
+function hints(lab: Lab, appliance: Appliance, ue: Ue): void {
+  const inside = (ns: string): string => `ip netns exec ${lab.ns(ns)}`;
+  say("\nThe lab stays up until Ctrl-C. In another terminal, from this directory, as root:");
+  const commands: [string, string][] = [
+    ["what the phone gets", `${inside(ue.ns)} curl -s http://${internet.www}/`],
+    ["the appliance's state", `${inside("tof")} bin/offramp status`],
+    ["who is in which tunnel", `${inside("tof")} bin/offramp sessions`],
+    ["the services", `${inside("tof")} bin/offramp service ls`],
+    [
+      "take another address off the wire",
+      `${inside("tof")} curl -s -H 'content-type: application/json' -d '${JSON.stringify({
+        name: "other",
+        serviceIP: internet.other,
+        applicationIP: lab.app.address,
+      })}' http://127.0.0.1:8090/service`,
+    ],
+    ["and give it back", `${inside("tof")} curl -s -X DELETE http://127.0.0.1:8090/service/other`],
+    ["what one packet meets", `${inside("tof")} bin/offramp trace --help`],
+    ["packets as the program sees them", `${inside("tof")} bin/offramp capture --help`],
+    ["kill the control plane; traffic goes on", `kill -9 ${appliance.process?.pid ?? ""}`],
+    ["watch the tunnel", `${inside("ran0")} tcpdump -ni eth0 udp port 2152`],
+  ];
+  for (const [what, how] of commands) say(`  # ${what}\n  ${how}`);
+}
+
+async function scene(lab: Lab, appliance: Appliance): Promise<{ ue: Ue; fine: boolean }> {
+  const rows: Row[] = [];
+  say("2. Offramp starts between base station and core ...");
+  await appliance.start();
+  say("   ready");
+  say("3. A phone attaches: sgsnemu to osmo-ggsn, GTP-C and GTP-U through Offramp ...");
+  const ue = await lab.attach(0);
+  say(`   the core gave it ${ue.ip}`);
+  const check = async (request: string, url: string, expected: string): Promise<void> => {
+    const row = await ask(lab, ue, request, url, expected);
+    rows.push(row);
+    show(row, ue);
+  };
+  const www = `http://${internet.www}/`;
+  say(`4. It asks ${www}; there is no service yet`);
+  await check("before", www, "internet");
+  const service = { name: "www", serviceIP: internet.www, applicationIP: lab.app.address };
+  say(`5. POST /service ${JSON.stringify(service)}`);
+  await appliance.addService(service);
+  await check("with the service", www, "edge");
+  const data = await lab.phoneHttp(ue, `${www}data?bytes=1000000&seed=3`).catch(() => undefined);
+  const intact = data?.server === "edge" && data.sha256 === sha256(pattern(1_000_000, 3));
+  say(`   ${intact ? "ok  " : "FAIL"} 1 MB from the edge: ${intact ? "intact" : "not intact"}`);
+  await check("another destination", `http://${internet.other}/`, "internet");
+  say(`6. A service whose address exists nowhere else: ${edgeOnly.service}`);
+  await appliance.addService({ name: "local", serviceIP: edgeOnly.service, applicationIP: lab.app.address });
+  await check("only at the edge", `http://${edgeOnly.service}/`, "edge");
+  say("7. kill -9 of the control plane: programs and tables go on in the kernel");
+  await appliance.kill();
+  await check("control plane dead", www, "edge");
+  await appliance.start();
+  await check("control plane back", www, "edge");
+  say("8. DELETE /service/www");
+  await appliance.api("DELETE", "/service/www");
+  await check("service gone", www, "internet");
+  say("\nserved by what:");
+  for (const row of rows) {
+    say(`   ${row.request.padEnd(22)} ${row.by.padEnd(10)} ${row.ms.toFixed(1).padStart(7)} ms`);
+  }
+  await appliance.addService(service);
+  return { ue, fine: intact && rows.every((row) => good(row, ue)) };
+}
+
+export async function main(argv: string[]): Promise<number> {
+  if (process.getuid?.() !== 0) {
+    process.stderr.write("offramp lab: needs root, to make network namespaces\n");
+    return 1;
+  }
+  const once = argv.includes("--once");
+  let interrupted: () => void = () => undefined;
+  const interrupt = new Promise<void>((resolve) => {
+    interrupted = resolve;
+  });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => interrupted());
+  say("1. A phone, a base station, a core, the Internet and an edge app, each in a network namespace ...");
+  const lab = await Lab.create({ ...(once ? {} : { name: "lab" }), internetDistanceMs: distanceMs });
+  const appliance = new Appliance(lab);
+  try {
+    const outcome = await Promise.race([scene(lab, appliance), interrupt]);
+    if (!outcome) return 130;
+    say(outcome.fine ? "\nAll as it should be." : "\nNot as it should be.");
+    if (once) {
+      if (!outcome.fine) say(appliance.log().slice(-4000));
+      return outcome.fine ? 0 : 1;
+    }
+    hints(lab, appliance, outcome.ue);
+    await interrupt;
+    say("\ncleaning up ...");
+    return outcome.fine ? 0 : 1;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    return 1;
+  } finally {
+    await appliance.destroy();
+    await lab.destroy();
+    // Sockets of helpers may still be closing.
+    await sleep(10);
+  }
+}
+
+if (process.argv[1] && import.meta.url === new URL(`file://${process.argv[1]}`).href) {
+  process.exit(await main(process.argv.slice(2)));
+}
