@@ -1,0 +1,95 @@
+/**
+ * The numbers of bpf/consts.h that the control plane uses, under their own names.
+ *
+ * test/ebpf/layout.test.ts compares each with the header.
+ */
+export const LAYOUT_VERSION = 1;
+
+export const BEARER_SLOTS = 5;
+export const DOWNLINK_SLOTS = 3;
+export const SLOT_UPLINK = 3;
+export const SLOT_CANDIDATE = 4;
+
+export const MODE_OFFLOAD = 0;
+export const MODE_OBSERVE = 1;
+export const MODE_BYPASS = 2;
+
+export const CONFIG_SHARED = 1;
+export const CONFIG_ACCESS_PEERS = 2;
+export const CONFIG_CORE_PEERS = 4;
+export const CONFIG_UE_POOLS = 8;
+export const CONFIG_PINGER4 = 16;
+export const CONFIG_PINGER6 = 32;
+
+export const TUNNEL_UPLINK = 1;
+export const TUNNEL_CANDIDATE = 2;
+export const TUNNEL_IPV4 = 4;
+export const TUNNEL_IPV6 = 8;
+
+export const BEARER_FREE = 0;
+export const BEARER_LIVE = 1;
+export const BEARER_STALE = 2;
+export const BEARER_DRAINING = 3;
+
+export const SESSION_UPLINK = 1;
+export const SESSION_HOLD = 2;
+export const SESSION_WANTED = 4;
+export const SESSION_MOVING = 8;
+export const SESSION_CANDIDATE = 16;
+
+export const ACTION_PASS = 0;
+export const ACTION_TAKE = 1;
+export const ACTION_ROUTE = 2;
+export const ACTION_REPLY = 3;
+
+export const RULE_APP_INITIATED = 1;
+
+export const FLOW_FIN_UP = 1;
+export const FLOW_FIN_DOWN = 2;
+export const FLOW_RST = 4;
+export const FLOW_REPLIED = 8;
+export const FLOW_APP_INITIATED = 16;
+
+export const MAYBE_RULE = 1;
+export const MAYBE_RULE_HOST = 2;
+export const MAYBE_PROTECTED = 4;
+export const MAYBE_V6 = 65536;
+
+export const PREFIX_ACCESS_PEER = 1;
+export const PREFIX_CORE_PEER = 2;
+export const PREFIX_UE_POOL = 3;
+export const PREFIX_PROTECTED = 4;
+
+export const MAX_DATAPLANES = 32;
+export const COUNTERS_STRIDE = 128;
+export const PORT_ACCESS = (dataplane: number): number => dataplane * 2;
+export const PORT_CORE = (dataplane: number): number => dataplane * 2 + 1;
+export const PORT_SLOW = 64;
+export const PORT_RETURN = 65;
+export const PORT_APPS = 66;
+export const MAX_PORTS = 128;
+
+export const ETH_P_SLOW = 0x88b5;
+export const SLOW_HOLD = 1;
+export const SLOW_REPLY = 2;
+export const SLOW_RELEASE = 3;
+export const SLOW_FRAGMENT = 4;
+export const SLOW_REASSEMBLED = 5;
+export const SLOW_WIRE = 6;
+export const SLOW_TOO_BIG = 7;
+export const SLOW_INNER_FRAGMENT = 8;
+export const SLOW_REASON_TAKEN = 0;
+export const SLOW_REASON_UNKNOWN = 1;
+export const SLOW_REASON_NOT_TAKEN = 2;
+
+export const EVENT_SESSION_NEW = 1;
+export const EVENT_DOWNLINK_LEARNT = 2;
+export const EVENT_MOVED = 3;
+export const EVENT_BEARER_NEW = 4;
+export const EVENT_OWNER_CHANGED = 5;
+export const EVENT_CANDIDATE = 6;
+export const EVENT_WANTED = 7;
+export const EVENT_STALE = 8;
+export const EVENT_PINGER_ANSWER = 9;
+export const EVENT_TABLE_FULL = 10;
+export const EVENT_CAPTURE = 11;

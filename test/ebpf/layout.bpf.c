@@ -1,0 +1,33 @@
+/* Names every struct that programs and control plane share, so that all of them have BTF in one object.
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "structs.h"
+
+#define USE(name) struct name use_##name
+USE(address);
+USE(tunnel_key);
+USE(tunnel);
+USE(session_key);
+USE(session);
+USE(bearer);
+USE(flow_key);
+USE(flow);
+USE(next_hop);
+USE(rule);
+USE(rules_header);
+USE(config);
+USE(peer);
+USE(peer_key);
+USE(prefix_key);
+USE(fragment_key);
+USE(fragment);
+USE(slow_header);
+USE(event);
+USE(buckets);
+USE(slots);
+USE(clock);
+USE(counter);
+USE(capture);
+USE(capture_record);
