@@ -49,6 +49,11 @@ export class Hold {
     return this.all.size;
   }
 
+  /** Sessions with a hold. */
+  get size(): number {
+    return this.queues.size;
+  }
+
   get bytes(): number {
     return this.octets;
   }

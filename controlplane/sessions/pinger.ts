@@ -26,6 +26,8 @@ export interface PingTrack {
   /** Full address of the UE as last seen. */
   ue: string;
   candidate: boolean;
+  /** `stale`: only an answer tells that it is over; `wanted`: any downlink does. */
+  cause: "wanted" | "stale" | "candidate";
   intervalMs: number;
   giveUpMs: number;
 }
@@ -75,6 +77,7 @@ export class Pinger {
     const known = this.entries.get(key);
     if (known && known.track.epoch === track.epoch) {
       known.track.ue = track.ue;
+      if (track.cause === "stale") known.track.cause = "stale";
       return;
     }
     if (known) this.end(key, known);

@@ -4,7 +4,8 @@
  * IPv4: RFC 791 §3.2, RFC 815. IPv6: RFC 8200 §4.5, RFC 5722 (overlap discards the whole packet, for IPv4 here as
  * well), RFC 6946 (a fragment that is the whole packet stands alone). Fragments belong together by data plane, tags,
  * source, destination, identification and, for IPv4, protocol. Bounded in packets, octets and time: what exceeds the
- * bound evicts the oldest, what is incomplete at the end of its time is dropped and counted by name.
+ * bound evicts the oldest. What cannot be put together is handed out again as it came, with the reason: the caller
+ * drops it when a rule may take it, and passes it on when it is nobody's.
  *
  *   first fragment   | Ethernet, tags | IP header (IPv6: …, fragment header) | payload 0..n   |
  *   later fragments                                                          | payload n..end |
@@ -25,10 +26,17 @@ export const reassemblyLimits: ReassemblyLimits = { packets: 1024, octets: 8 << 
 export type Reassembly =
   | { result: "complete"; frame: Uint8Array; fragments: Uint8Array[] }
   | { result: "waiting" }
-  /** The fragment is gone, and with `overlap` and `malformed` all others of its packet, those to come included. */
-  | { result: "dropped"; reason: "malformed" | "overlap" }
-  /** Not a fragment at all. */
-  | { result: "whole" };
+  /** See `discarded()`. */
+  | { result: "discarded" };
+
+/** Fragments that will never be a packet. After `overlap` and `malformed` those still to come go the same way. */
+export interface Discarded {
+  reason: "timeout" | "full" | "overlap" | "malformed";
+  link: string;
+  /** The data plane said of one of them that a rule may take it. */
+  taken: boolean;
+  fragments: Uint8Array[];
+}
 
 interface Piece {
   from: number;
@@ -44,8 +52,10 @@ interface Packet {
   pieces: Piece[];
   /** Length of the payload, once the last fragment has come. */
   end?: number;
-  /** What the fragments contradict each other in: everything of this packet is discarded until the deadline. */
-  spoilt: boolean;
+  /** Its fragments contradict each other: everything of this packet is discarded until the deadline. */
+  spoilt?: "overlap" | "malformed";
+  link: string;
+  taken: boolean;
   headroom: number;
 }
 
@@ -61,9 +71,9 @@ interface Parsed {
 }
 
 export class Reassembler {
-  readonly dropped = { timeout: 0, full: 0 };
   private readonly packets = new Map<string, Packet>();
   private octets = 0;
+  private gone: Discarded[] = [];
 
   constructor(private readonly limits: ReassemblyLimits = reassemblyLimits) {}
 
@@ -71,11 +81,13 @@ export class Reassembler {
     return this.packets.size;
   }
 
-  /** Takes one frame; `link` tells data planes apart, `now` is in milliseconds. The frame must not change afterwards. */
-  accept(frame: Uint8Array, link: string, now: number): Reassembly {
+  /**
+   * Takes one frame, which must not change afterwards. `link` names the data plane, `now` is in milliseconds, `taken`:
+   * a rule may take the packet.
+   */
+  accept(frame: Uint8Array, link: string, now: number, taken: boolean): Reassembly {
     const parsed = parse(frame, link);
-    if (!parsed) return { result: "dropped", reason: "malformed" };
-    if (!parsed.fragment) return { result: "whole" };
+    if (!parsed?.fragment) return this.discard({ reason: "malformed", link, taken, fragments: [frame] });
     // RFC 6946: what is both first and last needs no other.
     if (parsed.from === 0 && !parsed.more) {
       return { result: "complete", frame: join(frame, [parsed.payload]), fragments: [frame] };
@@ -83,40 +95,49 @@ export class Reassembler {
 
     let packet = this.packets.get(parsed.key);
     if (!packet) {
-      packet = { deadline: now + this.limits.timeoutMs, octets: 0, pieces: [], spoilt: false, headroom: 0 };
+      const deadline = now + this.limits.timeoutMs;
+      packet = { deadline, octets: 0, pieces: [], link, taken, headroom: 0 };
       this.packets.set(parsed.key, packet);
     }
-    const reason = packet.spoilt ? "overlap" : place(packet, frame, parsed);
+    packet.taken ||= taken;
+    const reason = packet.spoilt ?? place(packet, frame, parsed);
     if (reason === "duplicate") return { result: "waiting" };
     if (reason) {
-      this.spoil(packet);
-      return { result: "dropped", reason };
+      const fragments = [...packet.pieces.map((piece) => piece.frame), frame];
+      this.octets -= packet.octets;
+      packet.octets = 0;
+      packet.pieces = [];
+      packet.spoilt = reason;
+      return this.discard({ reason, link, taken: packet.taken, fragments });
     }
     packet.octets += frame.length;
     this.octets += frame.length;
     if (complete(packet)) {
       this.remove(parsed.key, packet);
       const fragments = packet.pieces.map((piece) => piece.frame);
-      return {
-        result: "complete",
-        frame: join(
-          fragments[0] ?? frame,
-          packet.pieces.map((piece) => piece.payload),
-        ),
-        fragments,
-      };
+      const payloads = packet.pieces.map((piece) => piece.payload);
+      return { result: "complete", frame: join(fragments[0] ?? frame, payloads), fragments };
     }
-    this.bound();
+    for (const [key, oldest] of this.packets) {
+      if (this.packets.size <= this.limits.packets && this.octets <= this.limits.octets) break;
+      this.giveUp(key, oldest, "full");
+    }
     return { result: "waiting" };
   }
 
-  /** Drops what was not complete in time. Counted in packets. */
+  /** Gives up what was not complete in time. */
   expire(now: number): void {
     for (const [key, packet] of this.packets) {
       if (packet.deadline > now) break; // all have the same time to live: the map is ordered by deadline
-      if (!packet.spoilt) this.dropped.timeout++;
-      this.remove(key, packet);
+      this.giveUp(key, packet, "timeout");
     }
+  }
+
+  /** What was given up since the last call. */
+  discarded(): Discarded[] {
+    const { gone } = this;
+    if (gone.length > 0) this.gone = [];
+    return gone;
   }
 
   /** When `expire` has something to do; undefined when nothing waits. */
@@ -125,19 +146,15 @@ export class Reassembler {
     return undefined;
   }
 
-  private bound(): void {
-    for (const [key, packet] of this.packets) {
-      if (this.packets.size <= this.limits.packets && this.octets <= this.limits.octets) return;
-      if (!packet.spoilt) this.dropped.full++;
-      this.remove(key, packet);
-    }
+  private discard(what: Discarded): Reassembly {
+    this.gone.push(what);
+    return { result: "discarded" };
   }
 
-  private spoil(packet: Packet): void {
-    this.octets -= packet.octets;
-    packet.octets = 0;
-    packet.pieces = [];
-    packet.spoilt = true;
+  private giveUp(key: string, packet: Packet, reason: "timeout" | "full"): void {
+    this.remove(key, packet);
+    const { link, taken } = packet;
+    if (!packet.spoilt) this.gone.push({ reason, link, taken, fragments: packet.pieces.map((piece) => piece.frame) });
   }
 
   private remove(key: string, packet: Packet): void {

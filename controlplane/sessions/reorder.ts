@@ -5,9 +5,8 @@
  * hands them here; each is given back after a short while, and again, in growing steps. A fragment that comes back once
  * more was not decided. After the last try it goes on to the core, where it would have gone without us.
  *
- * Frames are told apart by a digest of their octets: the data plane gives back exactly what it got.
+ * Each is given back with a token of ours, and with that it comes back.
  */
-import { createHash } from "node:crypto";
 
 export interface ReorderLimits {
   fragments: number;
@@ -20,7 +19,7 @@ export interface ReorderLimits {
 export const reorderLimits: ReorderLimits = { fragments: 1024, octets: 4 << 20, waits: [5, 10, 20, 40, 80] };
 
 interface Waiting {
-  digest: string;
+  token: number;
   dataplane: string;
   frame: Uint8Array;
   tries: number;
@@ -31,41 +30,44 @@ interface Waiting {
 
 export interface Retry {
   op: "reassembled" | "wire";
+  token: number;
   dataplane: string;
   frame: Uint8Array;
 }
 
 export class Reorder {
   readonly counts = { received: 0, retried: 0, settled: 0, gaveUp: 0, full: 0 };
-  private readonly known = new Map<string, Waiting>();
+  private readonly known = new Map<number, Waiting>();
   private octets = 0;
 
-  constructor(private readonly limits: ReorderLimits = reorderLimits) {}
+  /** @param tokens a source of numbers 1..2^32-1 that nobody else uses at the time. */
+  constructor(
+    private readonly tokens: () => number,
+    private readonly limits: ReorderLimits = reorderLimits,
+  ) {}
 
   get size(): number {
     return this.known.size;
   }
 
-  /** Takes a fragment; returns what must be written at once. */
-  push(dataplane: string, frame: Uint8Array, now: number): Retry | undefined {
-    const digest = `${dataplane} ${createHash("sha1").update(frame).digest("base64")}`;
-    let entry = this.known.get(digest);
-    if (entry?.waiting) return undefined; // a duplicate on the wire
+  /** Takes a fragment, with the token that it was given back with or 0; returns what must be written at once. */
+  push(dataplane: string, token: number, frame: Uint8Array, now: number): Retry | undefined {
+    let entry = this.known.get(token);
     if (!entry) {
       this.counts.received++;
       if (this.known.size >= this.limits.fragments || this.octets + frame.length > this.limits.octets) {
         this.counts.full++;
-        return { op: "wire", dataplane, frame };
+        return { op: "wire", token: 0, dataplane, frame };
       }
-      entry = { digest, dataplane, frame, tries: 0, due: 0, waiting: true };
-      this.known.set(digest, entry);
+      entry = { token: this.tokens(), dataplane, frame, tries: 0, due: 0, waiting: true };
+      this.known.set(entry.token, entry);
       this.octets += frame.length;
     }
     const wait = this.limits.waits[entry.tries];
     if (wait === undefined) {
       this.remove(entry);
       this.counts.gaveUp++;
-      return { op: "wire", dataplane, frame };
+      return { op: "wire", token: 0, dataplane, frame };
     }
     entry.waiting = true;
     entry.due = now + wait;
@@ -87,7 +89,7 @@ export class Reorder {
       // It comes back within the same read when it is still not decided; the time only bounds our memory of it.
       entry.due = now + 100;
       this.counts.retried++;
-      out.push({ op: "reassembled", dataplane: entry.dataplane, frame: entry.frame });
+      out.push({ op: "reassembled", token: entry.token, dataplane: entry.dataplane, frame: entry.frame });
     }
     return out;
   }
@@ -99,7 +101,7 @@ export class Reorder {
   }
 
   private remove(entry: Waiting): void {
-    this.known.delete(entry.digest);
+    this.known.delete(entry.token);
     this.octets -= entry.frame.length;
   }
 }

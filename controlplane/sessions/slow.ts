@@ -15,7 +15,6 @@
  * A reply that the program counted but that its port had no room for never comes: when nothing has been readable for a
  * while and the program is still ahead, its count is taken as ours.
  */
-import { createHash } from "node:crypto";
 import type { SlowFrame, SlowFromUser, SlowPath, SlowSession } from "../../dataplane/slow-path.ts";
 import { fragmentIpv4 } from "./fragment.ts";
 import { Hold, type HoldQueue } from "./hold.ts";
@@ -27,6 +26,10 @@ const POLL_MS = 50; // a hold whose event was lost
 const BEHIND_MS = 10; // a redirected frame is in the port by then, or was lost
 const ORIGINALS_MS = 500; // the program's answer to a reassembled packet
 const ROUNDS = 64; // of reading and writing for one session before others have their turn
+const ORIGINALS = 256; // packets whose fragments are kept meanwhile
+/** `reason` of a fragment (dataplane/ebpf/bpf/structs.h). */
+const REASON_TAKEN = 0;
+const REASON_NOT_TAKEN = 2;
 const MAY_BOUNCE = 1200; // octets of a reply from which on it may be too big for its tunnel
 
 export interface SlowOptions {
@@ -49,8 +52,11 @@ export class SlowDispatch {
     lost: 0,
     fragments: 0,
     reassembled: 0,
+    timeout: 0,
+    full: 0,
     overlap: 0,
     malformed: 0,
+    passed: 0,
     returned: 0,
     tooBig: 0,
     cut: 0,
@@ -61,8 +67,9 @@ export class SlowDispatch {
   private readonly touched = new Set<number>();
   /** Sessions whose hold could not be ended yet. */
   private readonly unfinished = new Set<number>();
-  /** Fragments of packets put together lately, by the digest of the whole. */
-  private readonly originals = new Map<string, { dataplane: string; fragments: Uint8Array[]; until: number }>();
+  /** Fragments of packets put together lately, by the token of the whole. */
+  private readonly originals = new Map<number, { dataplane: string; fragments: Uint8Array[]; until: number }>();
+  private token = 0;
   private polled = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -71,7 +78,7 @@ export class SlowDispatch {
   ) {
     this.hold = options.hold ?? new Hold();
     this.reassembler = options.reassembler ?? new Reassembler();
-    this.reorder = options.reorder ?? new Reorder();
+    this.reorder = options.reorder ?? new Reorder(() => this.newToken());
   }
 
   /** Reads all that waits and ends the holds that can be ended. */
@@ -93,11 +100,12 @@ export class SlowDispatch {
     const now = this.options.now();
     this.hold.expire(now);
     this.reassembler.expire(now);
-    for (const [digest, entry] of this.originals) {
+    this.sweep();
+    for (const [token, entry] of this.originals) {
       if (entry.until > now) break;
-      this.originals.delete(digest);
+      this.originals.delete(token);
     }
-    for (const { op, dataplane, frame } of this.reorder.due(now)) this.writeWire(op, dataplane, frame);
+    for (const { op, token, dataplane, frame } of this.reorder.due(now)) this.writeWire(op, dataplane, frame, token);
     for (const session of this.unfinished) this.touched.add(session);
     if (now - this.polled >= POLL_MS) {
       this.polled = now;
@@ -111,7 +119,7 @@ export class SlowDispatch {
     const now = this.options.now();
     const times: number[] = [];
     if (this.unfinished.size > 0) times.push(now + RETRY_MS);
-    if (this.hold.sessions().length > 0) times.push(Math.max(now, this.polled + POLL_MS));
+    if (this.hold.size > 0) times.push(Math.max(now, this.polled + POLL_MS));
     const reassembly = this.reassembler.next();
     if (reassembly !== undefined) times.push(reassembly);
     const reorder = this.reorder.next();
@@ -139,8 +147,8 @@ export class SlowDispatch {
         this.reassemble(frame, now);
         return;
       case "inner-fragment": {
-        const retry = this.reorder.push(frame.dataplane, frame.frame, now);
-        if (retry) this.writeWire(retry.op, retry.dataplane, retry.frame);
+        const retry = this.reorder.push(frame.dataplane, frame.sequence, frame.frame, now);
+        if (retry) this.writeWire(retry.op, retry.dataplane, retry.frame, retry.token);
         return;
       }
       case "too-big":
@@ -149,38 +157,41 @@ export class SlowDispatch {
     }
   }
 
-  private reassemble(frame: SlowFrame, now: number): void {
-    this.counts.fragments++;
-    const outcome = this.reassembler.accept(frame.frame, frame.dataplane, now);
-    switch (outcome.result) {
-      case "waiting":
-        return;
-      case "dropped":
-        this.counts[outcome.reason]++;
-        return;
-      case "complete": {
-        this.counts.reassembled++;
-        const entry = { dataplane: frame.dataplane, fragments: outcome.fragments, until: now + ORIGINALS_MS };
-        this.originals.set(digestOf(outcome.frame), entry);
-        if (this.originals.size > 256) {
-          for (const oldest of this.originals.keys()) {
-            this.originals.delete(oldest);
-            break;
-          }
-        }
-        this.writeWire("reassembled", frame.dataplane, outcome.frame);
-        return;
-      }
-      case "whole": {
-        // Put together and looked at, it is not ours and too long for the core's adapter: on it goes as it came.
-        const digest = digestOf(frame.frame);
-        const fragments = this.originals.get(digest)?.fragments ?? [frame.frame];
-        this.originals.delete(digest);
-        this.counts.returned++;
-        for (const fragment of fragments) this.writeWire("wire", frame.dataplane, fragment);
-        return;
-      }
+  private reassemble({ frame, dataplane, sequence, reason }: SlowFrame, now: number): void {
+    if (reason === REASON_NOT_TAKEN) {
+      // Put together and looked at, it is not ours: on it goes as it came.
+      const fragments = this.originals.get(sequence)?.fragments ?? [frame];
+      this.originals.delete(sequence);
+      this.counts.returned++;
+      for (const fragment of fragments) this.writeWire("wire", dataplane, fragment);
+      return;
     }
+    this.counts.fragments++;
+    const outcome = this.reassembler.accept(frame, dataplane, now, reason === REASON_TAKEN);
+    this.sweep();
+    if (outcome.result !== "complete") return;
+    this.counts.reassembled++;
+    const token = this.newToken();
+    this.originals.set(token, { dataplane, fragments: outcome.fragments, until: now + ORIGINALS_MS });
+    if (this.originals.size > ORIGINALS) this.originals.delete(this.originals.keys().next().value as number);
+    this.writeWire("reassembled", dataplane, outcome.frame, token);
+  }
+
+  /** Fragments that will never be whole: dropped by name when a rule may take them, else nobody's and passed. */
+  private sweep(): void {
+    for (const { reason, link, taken, fragments } of this.reassembler.discarded()) {
+      if (taken) {
+        this.counts[reason] += fragments.length;
+        continue;
+      }
+      this.counts.passed += fragments.length;
+      for (const fragment of fragments) this.writeWire("wire", link, fragment);
+    }
+  }
+
+  private newToken(): number {
+    this.token = (this.token % 0xffffffff) + 1;
+    return this.token;
   }
 
   private cut(frame: SlowFrame): void {
@@ -216,8 +227,9 @@ export class SlowDispatch {
         if (this.hold.get(session)?.epoch === epoch) this.hold.forget(session);
         return;
       }
+      // The slot's epoch is `epoch`: a queue with another belongs to who had the address before.
+      if ((this.hold.get(session)?.epoch ?? epoch) !== epoch) this.hold.forget(session);
       const queue = this.hold.get(session);
-      if (queue && queue.epoch !== epoch) return;
       if (!state.hold && (queue?.replies.length ?? 0) === 0) {
         this.hold.forget(session);
         return;
@@ -280,8 +292,8 @@ export class SlowDispatch {
     return this.write({ op: "reply", dataplane, session, epoch, sequence: 0, reason: 0, frame });
   }
 
-  private writeWire(op: "reassembled" | "wire", dataplane: string, frame: Uint8Array): void {
-    this.write({ op, dataplane, session: 0, epoch: 0, sequence: 0, reason: 0, frame });
+  private writeWire(op: "reassembled" | "wire", dataplane: string, frame: Uint8Array, token = 0): void {
+    this.write({ op, dataplane, session: 0, epoch: 0, sequence: token, reason: 0, frame });
   }
 
   private write(frame: SlowFrame<SlowFromUser>): boolean {
@@ -290,5 +302,3 @@ export class SlowDispatch {
     return taken;
   }
 }
-
-const digestOf = (frame: Uint8Array): string => createHash("sha1").update(frame).digest("base64");
