@@ -1,0 +1,228 @@
+/**
+ * What can be wrong with a `site.yaml` whose every member has the right type?
+ *
+ * Each check looks at the file as it was read and skips members of the wrong type: those have been reported already.
+ */
+import {
+  AddressError,
+  contains,
+  formatPrefix,
+  host,
+  isLoopback,
+  isUnicast,
+  overlaps,
+  type Prefix,
+  parseAddress,
+  parseInterfaceAddress,
+  parsePrefix,
+  parseSocketAddress,
+} from "../intents/prefix.ts";
+import { milliseconds } from "./duration.ts";
+import type { Path } from "./load.ts";
+import { type DataplaneSection, defaults, type SiteFile } from "./schema.ts";
+
+export interface Finding {
+  path: Path;
+  /** The name in front of the value is meant. */
+  key?: boolean;
+  message: string;
+}
+
+class Checker {
+  readonly findings: Finding[] = [];
+
+  fail(path: Path, message: string): undefined {
+    this.findings.push({ path, message });
+    return undefined;
+  }
+
+  /** Runs a reader on text; reports what it refuses. */
+  read<T>(path: Path, text: unknown, reader: (text: string) => T): T | undefined {
+    if (typeof text !== "string") return undefined;
+    try {
+      return reader(text);
+    } catch (error) {
+      if (error instanceof AddressError) return this.fail(path, error.message);
+      throw error;
+    }
+  }
+
+  prefixes(path: Path, list: unknown): { prefix: Prefix; path: Path }[] {
+    return array(list).flatMap((text, index) => {
+      const at = [...path, index];
+      const prefix = this.read(at, text, parsePrefix);
+      return prefix ? [{ prefix, path: at }] : [];
+    });
+  }
+
+  range(path: Path, text: unknown, low: number, high: number, said: string): void {
+    if (typeof text !== "string") return;
+    const value = milliseconds(text);
+    if (value < low || value > high) this.fail(path, `must be ${said}`);
+  }
+}
+
+const array = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+const group = <T extends object>(value: T | undefined): Partial<T> =>
+  typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+
+function checkPorts(check: Checker, path: Path, section: Partial<DataplaneSection>): void {
+  const { access, core, adapter } = section;
+  if (adapter !== undefined) {
+    for (const key of ["access", "core"] as const) {
+      if (section[key] !== undefined) check.fail([...path, key], "does not go with adapter: give one or the other");
+    }
+    for (const key of ["accessPeers", "corePeers"] as const) {
+      if (array(section[key]).length === 0) {
+        check.fail([...path, "adapter"], `is shared by both sides, so ${key} must name the peers of one side`);
+      }
+    }
+    return;
+  }
+  if (access === undefined && core === undefined) {
+    check.fail(path, 'lacks its adapters: add "access" and "core", or "adapter" where one is shared');
+  } else if (access === undefined || core === undefined) {
+    check.fail(path, `lacks "${access === undefined ? "access" : "core"}"; add it`);
+  } else if (access === core) {
+    check.fail([...path, "core"], 'is the access adapter as well; one shared adapter is written "adapter: …"');
+  }
+}
+
+function checkPinger(check: Checker, path: Path, section: Partial<DataplaneSection>): void {
+  if (section.pinger === undefined) return;
+  const pinger = group(section.pinger);
+  for (const [key, family] of [
+    ["target", 4],
+    ["target6", 6],
+  ] as const) {
+    const at = [...path, "pinger", key];
+    const address = check.read(at, pinger[key], parseAddress);
+    if (address && address.family !== family) check.fail(at, `must be an IPv${family} address`);
+    else if (address && !isUnicast(address)) check.fail(at, "is not an address that packets can be sent to");
+  }
+  if (pinger.target === undefined && pinger.target6 === undefined) {
+    check.fail([...path, "pinger"], 'lacks "target" (IPv4) or "target6" (IPv6); add one');
+  }
+  check.range([...path, "pinger", "interval"], pinger.interval, 10, 60_000, "10ms to 60s");
+  check.range([...path, "pinger", "giveUp"], pinger.giveUp, 10, 3_600_000, "10ms to 1h");
+  const interval = milliseconds(pinger.interval ?? defaults.interval);
+  const giveUp = milliseconds(pinger.giveUp ?? defaults.giveUp);
+  if (giveUp < interval) check.fail([...path, "pinger", "giveUp"], "must not be shorter than the interval");
+}
+
+function checkDataplanes(check: Checker, file: SiteFile): void {
+  const names = new Map<string, number>();
+  const adapters = new Map<string, string>();
+  const pools: { prefix: Prefix; path: Path; dataplane: string; index: number }[] = [];
+  const appsInterface = group(file.apps).interface;
+  for (const [index, given] of array(file.dataplanes).entries()) {
+    const section = group(given as DataplaneSection);
+    const path = ["dataplanes", index];
+    const name = String(section.name ?? index);
+    const before = names.get(name);
+    if (before !== undefined) check.fail([...path, "name"], `is taken by dataplanes[${before}]; names are unique`);
+    else names.set(name, index);
+    if (section.plugin === "ethernet") check.fail([...path, "plugin"], '"ethernet" is not in this release; use gtp');
+    if (section.backend === "ovs") check.fail([...path, "backend"], '"ovs" is not in this release; use ebpf');
+    checkPorts(check, path, section);
+    for (const key of ["access", "core", "adapter"] as const) {
+      const adapter = section[key];
+      if (typeof adapter !== "string") continue;
+      const user = adapters.get(adapter);
+      if (user !== undefined && user !== name) check.fail([...path, key], `"${adapter}" belongs to data plane ${user}`);
+      adapters.set(adapter, name);
+      if (adapter === appsInterface) check.fail([...path, key], `"${adapter}" is the apps' adapter`);
+    }
+    const accessPeers = check.prefixes([...path, "accessPeers"], section.accessPeers);
+    const corePeers = check.prefixes([...path, "corePeers"], section.corePeers);
+    // On a shared adapter the address alone says from which side a packet comes.
+    if (section.adapter !== undefined) {
+      for (const core of corePeers) {
+        const both = accessPeers.find((access) => overlaps(access.prefix, core.prefix));
+        if (both) check.fail(core.path, `overlaps accessPeers ${formatPrefix(both.prefix)}: a peer is on one side`);
+      }
+    }
+    for (const pool of check.prefixes([...path, "uePools"], section.uePools)) {
+      const other = pools.find((seen) => seen.index !== index && overlaps(seen.prefix, pool.prefix));
+      if (other) {
+        const said = `overlaps ${formatPrefix(other.prefix)} of data plane ${other.dataplane}: a UE lives on one`;
+        check.fail(pool.path, said);
+      }
+      pools.push({ ...pool, dataplane: name, index });
+    }
+    check.range([...path, "idleTimeout"], section.idleTimeout, 1000, 86_400_000, "1s to 24h");
+    checkPinger(check, path, section);
+  }
+}
+
+function checkApps(check: Checker, file: SiteFile): void {
+  const apps = group(file.apps);
+  for (const [key, family] of [
+    ["address", 4],
+    ["address6", 6],
+  ] as const) {
+    const at = ["apps", key];
+    const parsed = check.read(at, apps[key], parseInterfaceAddress);
+    if (!parsed) continue;
+    if (parsed.address.family !== family) check.fail(at, `must be an IPv${family} address`);
+    else if (!isUnicast(parsed.address)) check.fail(at, "is not an address that packets can be sent to");
+    else if (parsed.network.length < (family === 4 ? 31 : 127) && parsed.network.value === parsed.address.value) {
+      check.fail(at, "is the address of the network itself: write the appliance's own");
+    }
+  }
+}
+
+function checkApi(check: Checker, file: SiteFile): void {
+  const api = group(file.api);
+  const listen = check.read(["api", "listen"], api.listen, parseSocketAddress);
+  if (api.token !== undefined && api.tokenFile !== undefined) {
+    check.fail(["api", "tokenFile"], "does not go with token: give one or the other");
+  }
+  if (!listen || isLoopback(listen.address)) return;
+  if (api.tls === undefined) {
+    check.fail(
+      ["api", "listen"],
+      'is not loopback, so it needs TLS: add "tls" with cert and key, or listen on 127.0.0.1',
+    );
+  }
+  if (api.token === undefined && api.tokenFile === undefined && group(api.tls).clientCa === undefined) {
+    check.fail(["api", "listen"], 'is not loopback, so it needs a token: add "tokenFile", "token" or "tls.clientCa"');
+  }
+}
+
+function checkMep(check: Checker, file: SiteFile): void {
+  const mep = group(file.mep);
+  check.read(["mep", "mp1", "listen"], group(mep.mp1).listen, parseSocketAddress);
+  check.read(["mep", "dns", "listen"], group(mep.dns).listen, parseSocketAddress);
+  for (const [index, text] of array(group(mep.dns).upstream).entries()) {
+    check.read(["mep", "dns", "upstream", index], text, parseAddress);
+  }
+}
+
+/** Everything that the schema cannot say. */
+export function check(file: SiteFile): Finding[] {
+  const checker = new Checker();
+  const { stateDir } = group(file.site);
+  if (typeof stateDir === "string" && !stateDir.startsWith("/")) {
+    checker.fail(["site", "stateDir"], "must be an absolute path");
+  }
+  checkDataplanes(checker, file);
+  const protect = checker.prefixes(["protect"], file.protect);
+  for (const { prefix, path } of protect) {
+    if (prefix.length === 0) checker.fail(path, "protects everything, so UEs could reach nothing: name the networks");
+  }
+  checkApps(checker, file);
+  const apps = group(file.apps);
+  const own = typeof apps.address === "string" && checker.findings.length === 0 && parseInterfaceAddress(apps.address);
+  for (const [index, section] of array(file.dataplanes).entries()) {
+    for (const [number, text] of array(group(section as DataplaneSection).uePools).entries()) {
+      const pool = own && typeof text === "string" && parsePrefix(text);
+      if (own && pool && contains(pool, host(own.address))) {
+        checker.fail(["dataplanes", index, "uePools", number], "holds the appliance's own address on the apps' side");
+      }
+    }
+  }
+  checkApi(checker, file);
+  checkMep(checker, file);
+  return checker.findings;
+}

@@ -1,0 +1,164 @@
+/**
+ * What may stand in `site.yaml`?
+ *
+ * One declarative table: names, types, defaults and what each is for. `offramp check --schema` prints it as JSON schema
+ * (draft 2020-12) for editors. What needs more than one member to judge is in checks.ts.
+ */
+import Type, { type Static, type TSchema } from "typebox";
+
+const object = <T extends Record<string, TSchema>>(members: T, description: string) =>
+  Type.Object(members, { additionalProperties: false, description });
+
+/** `300s`, `200ms`, `5m`, `1h`. */
+export const durationPattern = "^[0-9]{1,9}(ms|s|m|h)$";
+const duration = (description: string, standard?: string) =>
+  Type.String({ pattern: durationPattern, description, ...(standard && { default: standard }) });
+
+const adapter = (description: string) =>
+  // IFNAMSIZ less the closing zero; the kernel refuses / and blanks, and : belongs to aliases.
+  Type.String({ pattern: "^(?!\\.{1,2}$)[^/:\\s]{1,15}$", description });
+const prefixes = (description: string) =>
+  Type.Array(Type.String({ maxLength: 64 }), { description, default: [], maxItems: 4096 });
+const address = (description: string) => Type.String({ maxLength: 64, description });
+const socket = (description: string, standard?: string) =>
+  Type.String({ maxLength: 64, description, ...(standard && { default: standard }) });
+const count = (description: string, standard: number, minimum: number, maximum: number) =>
+  Type.Integer({ minimum, maximum, default: standard, description });
+const name = (description: string) => Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$", description });
+const file = (description: string) => Type.String({ minLength: 1, maxLength: 4096, description });
+
+const pinger = object(
+  {
+    target: Type.Optional(address("IPv4 address behind the core that answers ICMP echo")),
+    target6: Type.Optional(address("IPv6 address behind the core that answers ICMP echo")),
+    interval: Type.Optional(duration("between two echo requests of one UE", "200ms")),
+    giveUp: Type.Optional(duration("after this long without an answer the UE's traffic goes to the core", "5s")),
+  },
+  "makes the core reveal a UE's downlink tunnel",
+);
+
+const dataplane = object(
+  {
+    name: name("unique"),
+    plugin: Type.Optional(Type.Enum(["gtp", "ethernet"], { default: "gtp", description: "what the wire carries" })),
+    backend: Type.Optional(Type.Enum(["ebpf", "ovs"], { default: "ebpf", description: "what forwards" })),
+    access: Type.Optional(adapter("adapter toward the base stations")),
+    core: Type.Optional(adapter("adapter toward the core")),
+    adapter: Type.Optional(
+      adapter("one shared adapter, instead of access and core; then both peer lists are required"),
+    ),
+    accessPeers: Type.Optional(prefixes("only base stations in these teach tunnels; absent: any")),
+    corePeers: Type.Optional(prefixes("only gateways in these teach tunnels; absent: any")),
+    uePools: Type.Optional(prefixes("only UE addresses in these are learnt; absent: any")),
+    idleTimeout: Type.Optional(duration("tunnels idle for this long are purged", "300s")),
+    pinger: Type.Optional(pinger),
+    interface: Type.Optional(
+      Type.Enum(["s1u", "n3"], { default: "s1u", description: "n3 brings the PDU Session Container" }),
+    ),
+    mode: Type.Optional(
+      Type.Enum(["offload", "observe", "bypass"], {
+        default: "offload",
+        description: "observe learns and counts but takes nothing; bypass passes everything",
+      }),
+    ),
+  },
+  "one wire between base stations and core",
+);
+
+const limits = object(
+  {
+    sessions: Type.Optional(count("UE addresses known at a time", 65536, 16, 16_777_216)),
+    flows: Type.Optional(count("taken or judged flows at a time", 262_144, 16, 67_108_864)),
+    rules: Type.Optional(count("rules of all services", 16_384, 1, 65_535)),
+    peerSessions: Type.Optional(count("sessions that one base station or gateway may teach", 32_768, 1, 16_777_216)),
+    learnRate: Type.Optional(count("new tunnels per second and peer", 1000, 1, 1_000_000)),
+    learnBurst: Type.Optional(count("new tunnels at once and peer", 4096, 1, 1_000_000)),
+    ueFlows: Type.Optional(count("flows of one UE", 4096, 1, 1_000_000)),
+  },
+  "sizes of the tables; memory follows",
+);
+
+const tls = object(
+  {
+    cert: file("certificate chain, PEM"),
+    key: file("private key, PEM"),
+    clientCa: Type.Optional(file("clients need a certificate of this authority, PEM")),
+  },
+  "TLS 1.2 or later",
+);
+
+const api = object(
+  {
+    listen: Type.Optional(socket("address:port; anything but loopback needs tls and a token", "127.0.0.1:8090")),
+    tls: Type.Optional(tls),
+    token: Type.Optional(
+      Type.String({ minLength: 16, maxLength: 4096, pattern: "^[!-~]+$", description: "bearer token" }),
+    ),
+    tokenFile: Type.Optional(file("file whose first line is the bearer token")),
+  },
+  "Service API, management, metrics",
+);
+
+const mep = object(
+  {
+    mp1: Type.Optional(object({ listen: socket("address:port toward the apps") }, "reference point Mp1")),
+    dns: Type.Optional(
+      object(
+        {
+          listen: socket("address:port toward the apps"),
+          upstream: Type.Optional(Type.Array(address("resolver for names of others"), { default: [], maxItems: 16 })),
+        },
+        "name server of the platform",
+      ),
+    ),
+  },
+  "MEC platform",
+);
+
+export const siteSchema = Type.Object(
+  {
+    site: object(
+      { name: name("of the site"), stateDir: file("directory of the store; absolute") },
+      "what this appliance is called and where it remembers",
+    ),
+    dataplanes: Type.Array(dataplane, { minItems: 1, maxItems: 32, description: "any number; names are unique" }),
+    limits: Type.Optional(limits),
+    protect: Type.Optional(
+      prefixes("UE traffic to these is dropped, by name; the appliance's own addresses always are"),
+    ),
+    apps: Type.Optional(
+      object(
+        {
+          interface: adapter("adapter toward the apps"),
+          address: address("the appliance's IPv4 address there, with prefix length"),
+          address6: Type.Optional(address("the appliance's IPv6 address there, with prefix length")),
+        },
+        "where the apps are",
+      ),
+    ),
+    api: Type.Optional(api),
+    mep: Type.Optional(mep),
+  },
+  { $schema: "https://json-schema.org/draft/2020-12/schema", title: "Offramp site", additionalProperties: false },
+);
+
+/** `site.yaml` as it is written. */
+export type SiteFile = Static<typeof siteSchema>;
+export type DataplaneSection = SiteFile["dataplanes"][number];
+
+/** The default that the table has for a member of `limits`, `dataplanes[]` and so on. */
+export const defaults = {
+  limits: {
+    sessions: 65_536,
+    flows: 262_144,
+    rules: 16_384,
+    peerSessions: 32_768,
+    learnRate: 1000,
+    learnBurst: 4096,
+    ueFlows: 4096,
+  },
+  idleTimeout: "300s",
+  interval: "200ms",
+  giveUp: "5s",
+  listen: "127.0.0.1:8090",
+} as const;

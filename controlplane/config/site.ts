@@ -1,0 +1,115 @@
+/**
+ * What does the control plane work with, once `site.yaml` is known to be good?
+ *
+ * Defaults are filled in, durations are numbers, prefixes are canonical. Pure, and total on checked input.
+ */
+import type { AppsConfig, BackendConfig, DataplaneConfig, Limits } from "../../dataplane/dataplane.ts";
+import {
+  formatPrefix,
+  host,
+  isLoopback,
+  parseInterfaceAddress,
+  parsePrefix,
+  parseSocketAddress,
+} from "../intents/prefix.ts";
+import { milliseconds } from "./duration.ts";
+import { type DataplaneSection, defaults, type SiteFile } from "./schema.ts";
+
+export interface TlsConfig {
+  cert: string;
+  key: string;
+  clientCa?: string;
+}
+
+export interface ApiConfig {
+  host: string;
+  port: number;
+  loopback: boolean;
+  tls?: TlsConfig;
+  token?: string;
+  tokenFile?: string;
+}
+
+export interface SiteConfig {
+  name: string;
+  stateDir: string;
+  backend: BackendConfig;
+  /** As configured, and the appliance's own addresses. Canonical prefixes. */
+  protect: string[];
+  api: ApiConfig;
+  /** Named so that nothing pretends: this release reserves the section and runs nothing for it. */
+  mep?: SiteFile["mep"];
+}
+
+const canonical = (prefixes: readonly string[] = []): string[] =>
+  prefixes.map((text) => formatPrefix(parsePrefix(text)));
+
+function dataplaneConfig(section: DataplaneSection): DataplaneConfig {
+  const { pinger } = section;
+  return {
+    name: section.name,
+    plugin: "gtp",
+    backend: "ebpf",
+    ...(section.access !== undefined && { access: section.access }),
+    ...(section.core !== undefined && { core: section.core }),
+    ...(section.adapter !== undefined && { adapter: section.adapter }),
+    accessPeers: canonical(section.accessPeers),
+    corePeers: canonical(section.corePeers),
+    uePools: canonical(section.uePools),
+    idleTimeout: milliseconds(section.idleTimeout ?? defaults.idleTimeout) / 1000,
+    ...(pinger && {
+      pinger: {
+        ...(pinger.target !== undefined && { target: pinger.target }),
+        ...(pinger.target6 !== undefined && { target6: pinger.target6 }),
+        intervalMs: milliseconds(pinger.interval ?? defaults.interval),
+        giveUpMs: milliseconds(pinger.giveUp ?? defaults.giveUp),
+      },
+    }),
+    interface: section.interface ?? "s1u",
+    mode: section.mode ?? "offload",
+  };
+}
+
+function apiConfig(section: SiteFile["api"] = {}): ApiConfig {
+  const { address, port } = parseSocketAddress(section.listen ?? defaults.listen);
+  return {
+    host: formatPrefix(host(address)).replace(/\/\d+$/, ""),
+    port,
+    loopback: isLoopback(address),
+    ...(section.tls && { tls: section.tls }),
+    ...(section.token !== undefined && { token: section.token }),
+    ...(section.tokenFile !== undefined && { tokenFile: section.tokenFile }),
+  };
+}
+
+/** The appliance's own addresses that a UE could send to; loopback cannot be sent to. */
+function ownAddresses(file: SiteFile): string[] {
+  const own = [file.apps?.address, file.apps?.address6].filter((text) => text !== undefined);
+  const sockets = [file.api?.listen, file.mep?.mp1?.listen, file.mep?.dns?.listen].filter((text) => text !== undefined);
+  return [
+    ...own.map((text) => parseInterfaceAddress(text).address),
+    ...sockets.map((text) => parseSocketAddress(text).address),
+  ]
+    .filter((address) => !isLoopback(address) && address.value !== 0n)
+    .map((address) => formatPrefix(host(address)));
+}
+
+/** `file` has passed schema and checks. */
+export function siteConfig(file: SiteFile): SiteConfig {
+  const limits: Limits = { ...defaults.limits, ...file.limits };
+  const apps: AppsConfig | undefined = file.apps && { ...file.apps };
+  return {
+    name: file.site.name,
+    stateDir: file.site.stateDir,
+    backend: {
+      site: file.site.name,
+      stateDir: file.site.stateDir,
+      dataplanes: file.dataplanes.map(dataplaneConfig),
+      limits,
+      ...(apps && { apps }),
+    },
+    protect: [...new Set([...canonical(file.protect), ...ownAddresses(file)])],
+    api: apiConfig(file.api),
+    ...(file.mep && { mep: file.mep }),
+  };
+}

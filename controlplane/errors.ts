@@ -1,0 +1,86 @@
+/**
+ * What can go wrong, and how is it said?
+ *
+ * The one table of errors: code, HTTP status, title. Over HTTP each becomes a problem document (RFC 9457) whose `type` is
+ * `/problems/<code>`; on the command line the same detail is printed. Nothing else of an error leaves the process: no
+ * stack, no path, no text of a library that might quote a secret.
+ */
+import type { FieldError } from "./intents/model.ts";
+
+export const problems = {
+  "invalid-service": { status: 400, title: "The service is not valid" },
+  "invalid-request": { status: 400, title: "The request is not valid" },
+  "invalid-body": { status: 400, title: "The body is not valid JSON" },
+  "invalid-configuration": { status: 400, title: "The configuration is not valid" },
+  unauthorized: { status: 401, title: "A valid bearer token is needed" },
+  "not-found": { status: 404, title: "Not found" },
+  "method-not-allowed": { status: 405, title: "The method is not available here" },
+  timeout: { status: 408, title: "The request took too long" },
+  "name-taken": { status: 409, title: "The name is taken" },
+  "same-match": { status: 409, title: "Another service has the same match" },
+  ambiguous: { status: 409, title: "The priority is ambiguous" },
+  "several-services": { status: 409, title: "Several services are meant" },
+  busy: { status: 409, title: "Already in use" },
+  "body-too-large": { status: 413, title: "The body is too large" },
+  "path-too-long": { status: 414, title: "The path is too long" },
+  "media-type": { status: 415, title: "The media type is not supported" },
+  misdirected: { status: 421, title: "The host name is not ours" },
+  internal: { status: 500, title: "Internal error" },
+  "not-in-release": { status: 501, title: "Not in this release" },
+  "dataplane-refused": { status: 503, title: "The data plane refused" },
+  "store-failed": { status: 503, title: "The store failed" },
+  "limit-reached": { status: 503, title: "A configured limit is reached" },
+  "not-ready": { status: 503, title: "Not ready" },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+export type ProblemCode = keyof typeof problems;
+
+/** RFC 9457 §3.1, with the members that ours add. */
+export interface ProblemDocument {
+  type: string;
+  title: string;
+  status: number;
+  detail?: string;
+  instance?: string;
+  /** All field errors at once. */
+  errors?: FieldError[];
+  /** Names of services that the request met. */
+  services?: string[];
+  /** What refused: a map, a program, an adapter. */
+  object?: string;
+}
+
+export type ProblemExtras = Pick<ProblemDocument, "errors" | "services" | "object">;
+
+/** An error that is meant to be shown. */
+export class Problem extends Error {
+  constructor(
+    readonly code: ProblemCode,
+    /** What happened, where, and what to do. */
+    readonly detail: string,
+    readonly extras: ProblemExtras = {},
+    options?: { cause?: unknown },
+  ) {
+    super(detail, options);
+    this.name = "Problem";
+  }
+
+  get status(): number {
+    return problems[this.code].status;
+  }
+
+  document(instance?: string): ProblemDocument {
+    const { status, title } = problems[this.code];
+    return {
+      type: `/problems/${this.code}`,
+      title,
+      status,
+      detail: this.detail,
+      ...(instance && { instance }),
+      ...this.extras,
+    };
+  }
+}
+
+/** Text of anything that was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

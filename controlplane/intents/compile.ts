@@ -1,0 +1,109 @@
+/**
+ * Which steering do the intents mean, and which of them contradict each other?
+ *
+ * Pure: the same intents give the same steering, whatever the order in which they came. A match is a box: a prefix of
+ * destinations × a prefix of sources × protocols × two port ranges. Boxes meet exactly when they meet in every dimension,
+ * so the conflict test is exact. Where two boxes of equal priority meet, a packet has two owners; seed 004 §5.2.2.2.1.3
+ * leaves that undefined, here it is refused.
+ */
+import type { Match, Steering, SteeringRule } from "../../dataplane/steering.ts";
+import type { Intent, NumberedIntent, PortRange } from "./model.ts";
+import { formatPrefix, overlaps, type Prefix } from "./prefix.ts";
+
+const everyPort: PortRange = [0, 65535];
+const anyPrefix = (family: 4 | 6): Prefix => ({ family, value: 0n, length: 0 });
+const samePrefix = (a: Prefix, b: Prefix) => a.family === b.family && a.length === b.length && a.value === b.value;
+const portsMeet = (a: PortRange, b: PortRange) => a[0] <= b[1] && b[0] <= a[1];
+const samePorts = (a: PortRange, b: PortRange) => a[0] === b[0] && a[1] === b[1];
+
+/** Every dimension filled in. */
+function box(intent: Intent) {
+  return {
+    destination: intent.destination ?? anyPrefix(intent.family),
+    source: intent.source ?? anyPrefix(intent.family),
+    protocol: intent.protocol,
+    destinationPorts: intent.destinationPorts ?? everyPort,
+    sourcePorts: intent.sourcePorts ?? everyPort,
+  };
+}
+
+/** Is there a packet that both match? */
+export function matchesMeet(first: Intent, second: Intent): boolean {
+  const [a, b] = [box(first), box(second)];
+  return (
+    overlaps(a.destination, b.destination) &&
+    overlaps(a.source, b.source) &&
+    (a.protocol === undefined || b.protocol === undefined || a.protocol === b.protocol) &&
+    portsMeet(a.destinationPorts, b.destinationPorts) &&
+    portsMeet(a.sourcePorts, b.sourcePorts)
+  );
+}
+
+export function matchesEqual(first: Intent, second: Intent): boolean {
+  const [a, b] = [box(first), box(second)];
+  return (
+    samePrefix(a.destination, b.destination) &&
+    samePrefix(a.source, b.source) &&
+    a.protocol === b.protocol &&
+    samePorts(a.destinationPorts, b.destinationPorts) &&
+    samePorts(a.sourcePorts, b.sourcePorts)
+  );
+}
+
+export interface Conflict {
+  kind: "same-name" | "same-match" | "ambiguous";
+  /** The service that is met. */
+  service: string;
+  message: string;
+}
+
+/** All services that `intent` cannot stand beside. */
+export function conflicts(intent: Intent, others: Iterable<Intent>): Conflict[] {
+  const found: Conflict[] = [];
+  for (const other of others) {
+    const service = other.name;
+    if (other.name === intent.name) {
+      found.push({ kind: "same-name", service, message: `a service named "${service}" exists` });
+    } else if (matchesEqual(intent, other)) {
+      found.push({ kind: "same-match", service, message: `service "${service}" has the same match` });
+    } else if (other.priority === intent.priority && matchesMeet(intent, other)) {
+      found.push({
+        kind: "ambiguous",
+        service,
+        message: `service "${service}" has the same priority ${other.priority} and matches some of the same packets: give one of them another priority`,
+      });
+    }
+  }
+  return found;
+}
+
+function match(intent: Intent): Match {
+  // A source of /0 says nothing more once the destination has said which family is meant.
+  const source = intent.source && (intent.source.length > 0 || !intent.destination) ? intent.source : undefined;
+  return {
+    ...(intent.destination && { destination: formatPrefix(intent.destination) }),
+    ...(source && { source: formatPrefix(source) }),
+    ...(intent.protocol !== undefined && { protocol: intent.protocol }),
+    ...(intent.destinationPorts && { destinationPorts: intent.destinationPorts }),
+    ...(intent.sourcePorts && { sourcePorts: intent.sourcePorts }),
+  };
+}
+
+function rule({ intent, rule: id, index }: NumberedIntent): SteeringRule {
+  return {
+    id,
+    service: index,
+    name: intent.name,
+    priority: intent.priority,
+    match: match(intent),
+    action: intent.action,
+    ...(intent.endpoint && { endpoint: intent.endpoint }),
+    appInitiated: intent.appInitiated,
+  };
+}
+
+/** Highest priority first; equal priorities do not meet, so their order is only made definite. */
+export function compile(intents: Iterable<NumberedIntent>, protect: readonly string[]): Steering {
+  const rules = [...intents].map(rule).sort((a, b) => b.priority - a.priority || a.id - b.id);
+  return { rules, protect: [...protect] };
+}

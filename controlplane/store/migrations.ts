@@ -1,0 +1,32 @@
+/**
+ * How did the store's tables come to look as they do?
+ *
+ * Each entry is applied once, in order, in one transaction with the note that it was. Entries are only ever added.
+ */
+export interface Migration {
+  version: number;
+  sql: string;
+}
+
+export const migrations: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      CREATE TABLE service (
+        name TEXT PRIMARY KEY,
+        body TEXT NOT NULL,             -- as it was given, JSON
+        rule INTEGER NOT NULL UNIQUE,   -- SteeringRule.id
+        idx  INTEGER NOT NULL UNIQUE    -- SteeringRule.service: index of its counters
+      ) STRICT;
+      CREATE TABLE sequence (           -- the number given out last
+        name TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+      ) STRICT;
+      INSERT INTO sequence VALUES ('rule', 0), ('idx', 0);
+      CREATE TABLE mode (               -- what was set over the API; wins over site.yaml
+        dataplane TEXT PRIMARY KEY,
+        mode TEXT NOT NULL
+      ) STRICT;
+    `,
+  },
+];
