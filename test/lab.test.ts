@@ -5,7 +5,17 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { internet, internet6, Lab } from "./lab/lab.ts";
+import { FakeGateway, GtpPeer, TunPhone, udpPacket } from "./lab/gtp-peer.ts";
+import { GtpControl } from "./lab/gtpc.ts";
+import {
+  baseStationAddress,
+  baseStationAddress6,
+  gatewayAddress,
+  gatewayAddress6,
+  internet,
+  internet6,
+  Lab,
+} from "./lab/lab.ts";
 import { sleep } from "./lab/netns.ts";
 import { pattern, sha256 } from "./lab/pattern.ts";
 
@@ -58,6 +68,62 @@ test("several phones at two base stations and two gateways, and an IPv6 phone", 
       assert.is(answer.client, ue.ip);
     }
   } finally {
+    await lab.destroy();
+  }
+});
+
+test("a scripted base station gets a tunnel from the real core and moves it to another, under a TCP connection", async () => {
+  const lab = await Lab.create({ baseStations: 2 });
+  const open: { close: () => unknown }[] = [];
+  try {
+    await lab.wire();
+    const gateway = gatewayAddress(0);
+    const first = new GtpPeer(lab.ns("ran0"), baseStationAddress(0));
+    const second = new GtpPeer(lab.ns("ran1"), baseStationAddress(1));
+    const control = new GtpControl(lab.ns("ran0"), baseStationAddress(0));
+    const phone = new TunPhone(lab.ns("ue0"));
+    open.push(first, second, control, phone);
+    const context = await control.create(gateway, { imsi: "001010000000042", downlinkTeid: 0x1001 });
+    assert.match(context.ue, /^10\.45\./);
+    const uplink = { gateway, uplinkTeid: context.uplinkTeid };
+    phone.use({ ...uplink, station: first, downlinkTeid: 0x1001 });
+    const ue = await lab.scripted(0, context.ue);
+    assert.is((await lab.phoneHttp(ue, `http://${internet.host}/`)).client, context.ue);
+    const tcp = await lab.phoneTcp(ue, internet.host);
+    await tcp.echo(5000);
+    await control.update(gateway, context, 0x2002, second.address);
+    phone.use({ ...uplink, station: second, downlinkTeid: 0x2002, format: { seq: true } });
+    await tcp.echo(5000);
+    assert.ok(second.received.some((m) => m.teid === 0x2002 && m.inner?.source === internet.host));
+    await control.remove(gateway, context);
+  } finally {
+    for (const one of open) await one.close();
+    await lab.destroy();
+  }
+});
+
+test("scripted peers carry three hundred phones, over IPv6 outside and in the headers of N3", async () => {
+  const lab = await Lab.create({ ues: 0, realCore: false });
+  const open: { close: () => unknown }[] = [];
+  try {
+    await lab.wire();
+    const enb = new GtpPeer(lab.ns("ran0"), baseStationAddress6(0));
+    const core = new FakeGateway(lab.ns("core0"), gatewayAddress6(0));
+    open.push(enb, core);
+    // The kernel queues only so much for a neighbour it does not know yet.
+    await lab.exec("ran0", ["ping", "-c1", core.address]);
+    for (let n = 0; n < 300; n++) {
+      const ue = `10.45.${n >> 8}.${n & 255}`;
+      core.bearer(ue, enb.address, 0x10000 + n, { qfi: 9, pscType: 0 });
+      enb.gpdu(core.address, n + 1, udpPacket(ue, internet.host, {}, `phone ${n}`), { qfi: 9 });
+    }
+    for (let n = 0; n < 300; n++) {
+      const answer = await enb.wait(`answer to ${n}`, (m) => m.teid === 0x10000 + n);
+      assert.match(answer.inner?.payload.toString() ?? "", new RegExp(`phone ${n}$`));
+      assert.is(answer.qfi, 9);
+    }
+  } finally {
+    for (const one of open) await one.close();
     await lab.destroy();
   }
 });

@@ -41,13 +41,18 @@ export interface LabOptions {
   realCore?: boolean;
 }
 
-export interface Ue {
+/** A phone, as far as asking questions from it goes. */
+export interface ScriptedUe {
   index: number;
   /** Name of the namespace with the TUN (short form, as `Lab.exec` takes it). */
   ns: string;
   tun: string;
   /** Address; of an IPv6 UE the one it formed in its /64. */
   ip: string;
+}
+
+/** A phone that sgsnemu attached. */
+export interface Ue extends ScriptedUe {
   baseStation: number;
   /** Outer address of the base station. */
   enb: string;
@@ -349,6 +354,21 @@ export class Lab {
     return ue;
   }
 
+  /** Gives the TUN of a phone behind scripted base stations (`TunPhone`) its address and routes. */
+  async scripted(index: number, ip: string, tun = "tun0"): Promise<ScriptedUe> {
+    const ns = `ue${index}`;
+    const v6 = ip.includes(":");
+    await this.machines.ip(
+      ns,
+      // Without addresses of its own making, which would send router solicitations into an IPv4 tunnel.
+      `link set ${tun} addrgenmode none`,
+      `addr add ${ip}/${v6 ? "128 nodad" : "32"} dev ${tun}`,
+      `link set ${tun} mtu ${this.options.phoneMtu} up`,
+      v6 ? `route add 2000::/3 dev ${tun}` : `route add default dev ${tun}`,
+    );
+    return { index, ns, tun, ip };
+  }
+
   /** The phone leaves: sgsnemu deletes its context. */
   async detach(ue: Ue): Promise<void> {
     await ue.process.end("SIGTERM", 5000);
@@ -365,12 +385,12 @@ export class Lab {
     return one;
   }
 
-  async phoneHttp(ue: Ue, url: string, question: Partial<HttpQuestion> = {}): Promise<HttpAnswer> {
+  async phoneHttp(ue: ScriptedUe, url: string, question: Partial<HttpQuestion> = {}): Promise<HttpAnswer> {
     return (await this.client(ue.ns)).call<HttpAnswer>("http", { url, from: ue.ip, ...question });
   }
 
   async phoneUdp(
-    ue: Ue,
+    ue: ScriptedUe,
     to: string,
     question: { port?: number; fromPort?: number; payload?: string; size?: number; timeoutMs?: number } = {},
   ): Promise<UdpAnswer> {
@@ -378,7 +398,7 @@ export class Lab {
   }
 
   /** Numbered UDP questions from a phone until the returned function is called. */
-  async phoneLoad(ue: Ue, to: string, rate: number): Promise<(settleMs?: number) => Promise<LoadResult>> {
+  async phoneLoad(ue: ScriptedUe, to: string, rate: number): Promise<(settleMs?: number) => Promise<LoadResult>> {
     const client = await this.client(ue.ns);
     const name = `load-${to}-${Date.now()}-${Math.random()}`;
     await client.call("load", { name, to, port: 7, from: ue.ip, rate });
@@ -387,7 +407,7 @@ export class Lab {
 
   /** A TCP connection of the phone that stays: `echo` sends octets and waits for the same ones. */
   async phoneTcp(
-    ue: Ue,
+    ue: ScriptedUe,
     to: string,
     port = 7,
   ): Promise<{ greeting: string; echo: (bytes?: number) => Promise<number>; close: () => Promise<void> }> {
@@ -404,7 +424,12 @@ export class Lab {
   }
 
   /** ICMP echo from the phone. Returns how many of `count` came back, and their mean round trip in milliseconds. */
-  async phonePing(ue: Ue, to: string, count = 1, extra: string[] = []): Promise<{ received: number; ms: number }> {
+  async phonePing(
+    ue: ScriptedUe,
+    to: string,
+    count = 1,
+    extra: string[] = [],
+  ): Promise<{ received: number; ms: number }> {
     const family = to.includes(":") ? "-6" : "-4";
     const argv = ["ping", family, "-n", "-c", `${count}`, "-i", "0.2", "-W", "2", "-I", ue.ip, ...extra, to];
     const { stdout } = await this.exec(ue.ns, argv);
