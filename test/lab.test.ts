@@ -5,7 +5,7 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { FakeGateway, GtpPeer, TunPhone, udpPacket } from "./lab/gtp-peer.ts";
+import { FakeGateway, GtpPeer, paced, TunPhone, udpPacket } from "./lab/gtp-peer.ts";
 import { GtpControl } from "./lab/gtpc.ts";
 import {
   baseStationAddress,
@@ -112,11 +112,11 @@ test("scripted peers carry three hundred phones, over IPv6 outside and in the he
     open.push(enb, core);
     // The kernel queues only so much for a neighbour it does not know yet.
     await lab.exec("ran0", ["ping", "-c1", core.address]);
-    for (let n = 0; n < 300; n++) {
+    await paced(300, (n) => {
       const ue = `10.45.${n >> 8}.${n & 255}`;
       core.bearer(ue, enb.address, 0x10000 + n, { qfi: 9, pscType: 0 });
       enb.gpdu(core.address, n + 1, udpPacket(ue, internet.host, {}, `phone ${n}`), { qfi: 9 });
-    }
+    });
     for (let n = 0; n < 300; n++) {
       const answer = await enb.wait(`answer to ${n}`, (m) => m.teid === 0x10000 + n);
       assert.match(answer.inner?.payload.toString() ?? "", new RegExp(`phone ${n}$`));

@@ -113,6 +113,14 @@ function parse(raw: Buffer, from: string, fromPort: number, to: string): Receive
   return one;
 }
 
+/** Does something `count` times, no more at once than the 256 places of a veth's ring allow. */
+export async function paced(count: number, step: (n: number) => void, atOnce = 32): Promise<void> {
+  for (let n = 0; n < count; n++) {
+    step(n);
+    if (n % atOnce === atOnce - 1) await sleep(2);
+  }
+}
+
 /** One address of one peer, on UDP 2152 unless told. Everything that arrives is kept in `received`. */
 export class GtpPeer {
   readonly address: string;
