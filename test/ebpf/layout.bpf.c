@@ -25,7 +25,7 @@ USE(fragment_key);
 USE(fragment);
 USE(slow_header);
 USE(event);
-USE(buckets);
+struct buckets *use_buckets;
 USE(slots);
 USE(clock);
 USE(counter);
