@@ -136,6 +136,10 @@ export class Store {
       .run(dataplane, mode);
   }
 
+  clearMode(dataplane: string): void {
+    this.#database.prepare("DELETE FROM mode WHERE dataplane = ?").run(dataplane);
+  }
+
   close(): void {
     if (this.#database.open) this.#database.close();
   }

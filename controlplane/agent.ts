@@ -1,0 +1,234 @@
+/**
+ * What makes an appliance of the parts?
+ *
+ *   store ─▶ data plane (attach or adopt) ─▶ services applied ─▶ sessions runtime ─▶ API listens ─▶ ready
+ *
+ * `start` and `stop` mirror each other. `stop` leaves programs, maps and bridge where they are: offloaded traffic flows
+ * on, and the next start adopts it. The data plane comes from outside, so that everything here also runs on one in memory.
+ */
+import { readFileSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import type { Logger } from "pino";
+import type { BackendConfig, Dataplane, Mode } from "../dataplane/dataplane.ts";
+import type { SlowPath } from "../dataplane/slow-path.ts";
+import type { ApiContext, Modes, Server } from "./api/context.ts";
+import { EventHub } from "./api/events.ts";
+import { createServer, type ServerOptions } from "./api/server.ts";
+import type { ApiConfig, SiteConfig } from "./config/site.ts";
+import { messageOf, Problem } from "./errors.ts";
+import { Services } from "./intents/services.ts";
+import { Metrics } from "./metrics/metrics.ts";
+import { SessionsRuntime } from "./sessions/runtime.ts";
+import { lock } from "./store/lock.ts";
+import { Store } from "./store/store.ts";
+import { version } from "./version.ts";
+
+export interface Backend {
+  dataplane: Dataplane;
+  /** Absent where the back end has none: then nothing is pinged, held or captured. */
+  slow?: SlowPath;
+  /** Where `slow` is absent but packets can be captured. */
+  capture?: Pick<SlowPath, "capture">;
+}
+
+export interface AgentOptions {
+  config: SiteConfig;
+  /** Called once, with the modes that were set over the API already in place. Constructing has no effects. */
+  backend: (config: BackendConfig) => Backend;
+  log: Logger;
+}
+
+const collectMs = 1000;
+
+/** @throws Error when a file cannot be read, or holds no token */
+export function readSecrets({ tls, token, tokenFile }: ApiConfig): ServerOptions {
+  const fromFile = tokenFile === undefined ? undefined : (readFileSync(tokenFile, "utf8").split("\n")[0] ?? "").trim();
+  if (fromFile !== undefined && !/^[!-~]{16,4096}$/.test(fromFile)) {
+    throw new Error(`${tokenFile}: its first line must be a token of at least 16 characters without blanks`);
+  }
+  return {
+    ...((fromFile ?? token) !== undefined && { token: fromFile ?? token }),
+    ...(tls && {
+      tls: {
+        cert: readFileSync(tls.cert),
+        key: readFileSync(tls.key),
+        ...(tls.clientCa !== undefined && { clientCa: readFileSync(tls.clientCa) }),
+      },
+    }),
+  };
+}
+
+/** Modes as configured, and as they were set over the API, which wins and is remembered. */
+class ModeKeeper implements Modes {
+  constructor(
+    private readonly configuredModes: Map<string, Mode>,
+    private readonly store: Store,
+    private readonly dataplane: () => Dataplane,
+  ) {}
+
+  configured(dataplane: string): Mode | undefined {
+    return this.configuredModes.get(dataplane);
+  }
+
+  async set(name: string, mode: Mode | "configured"): Promise<void> {
+    const configured = this.configuredModes.get(name);
+    if (configured === undefined) throw new Problem("not-found", `there is no data plane "${name}"`);
+    // Bypass is for emergencies: it comes first, and is remembered if that is possible.
+    try {
+      await this.dataplane().setMode(name, mode === "configured" ? configured : mode);
+    } catch (error) {
+      throw new Problem("dataplane-refused", `the mode has not changed: ${messageOf(error)}`, {}, { cause: error });
+    }
+    try {
+      if (mode === "configured") this.store.clearMode(name);
+      else this.store.setMode(name, mode);
+    } catch (error) {
+      const detail = `${name} is in mode ${mode}, but a restart will not remember it: ${messageOf(error)}`;
+      throw new Problem("store-failed", detail, {}, { cause: error });
+    }
+  }
+}
+
+export class Agent {
+  readonly #options: AgentOptions;
+  /** What `stop` has to undo, last first. */
+  readonly #undo: (() => void | Promise<void>)[] = [];
+  readonly #missing = new Set(["data plane", "services", "api"]);
+  #server: Server | undefined;
+  #services: Services | undefined;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+  }
+
+  /** Everything up, in order. When a step fails, the steps before are taken back and the error is thrown. */
+  async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { config, log } = this.#options;
+    const secrets = readSecrets(config.api);
+    this.#undo.push(lock(config.stateDir));
+    const store = new Store(config.stateDir);
+    this.#undo.push(() => store.close());
+
+    const configured = new Map(config.backend.dataplanes.map(({ name, mode }) => [name, mode]));
+    const stored = store.modes();
+    const {
+      dataplane,
+      slow,
+      capture = slow,
+    } = this.#options.backend({
+      ...config.backend,
+      dataplanes: config.backend.dataplanes.map((one) => ({ ...one, mode: stored.get(one.name) ?? one.mode })),
+    });
+
+    const events = new EventHub();
+    const limits = config.backend.limits;
+    const services = new Services({ store, dataplane, protect: config.protect, rules: limits.rules });
+    this.#services = services;
+    const runtime =
+      slow && new SessionsRuntime({ dataplane, slow, warn: (message) => log.warn({ part: "sessions" }, message) });
+    const metrics = new Metrics({
+      dataplane,
+      serviceName: (index) => services.nameOf(index),
+      serviceCount: () => services.list().length,
+      ready: () => this.#missing.size === 0,
+      ...(runtime && { runtime: () => runtime.counters() }),
+      version,
+    });
+    this.#undo.push(
+      dataplane.on((event) => {
+        metrics.events.inc({ dataplane: event.dataplane, type: event.type });
+        if (events.listeners > 0) events.publish({ ...event });
+      }),
+    );
+
+    await dataplane.start();
+    this.#undo.push(() => dataplane.stop());
+    this.#missing.delete("data plane");
+    // Before the services: an adopted data plane may be holding replies already.
+    if (runtime) {
+      runtime.start();
+      this.#undo.push(() => runtime.stop());
+    }
+    await services.start();
+    this.#missing.delete("services");
+    this.#collectEverySecond(dataplane);
+
+    const modes = new ModeKeeper(configured, store, () => dataplane);
+    const missing = () => [...this.#missing];
+    const context: ApiContext = { services, dataplane, modes, events, metrics, missing, log, version };
+    if (capture) context.capture = capture;
+    const server = await createServer(context, secrets);
+    this.#server = server;
+    this.#undo.push(() => server.close());
+    await server.listen({ host: config.api.host, port: config.api.port });
+    this.#missing.delete("api");
+    log.info({ site: config.name, services: services.list().length, listen: this.address() }, "ready");
+  }
+
+  #collectEverySecond(dataplane: Dataplane): void {
+    const { log } = this.#options;
+    let timer: NodeJS.Timeout;
+    let running: Promise<unknown> = Promise.resolve();
+    let failed = false;
+    const turn = () => {
+      running = dataplane
+        .collect()
+        .then(() => {
+          failed = false;
+        })
+        .catch((error: unknown) => {
+          if (!failed) log.error({ err: error }, "collecting idle sessions failed");
+          failed = true;
+        })
+        .finally(() => {
+          if (!stopped) timer = setTimeout(turn, collectMs);
+        });
+    };
+    let stopped = false;
+    timer = setTimeout(turn, collectMs);
+    this.#undo.push(async () => {
+      stopped = true;
+      clearTimeout(timer);
+      await running;
+    });
+  }
+
+  /** Ends the process's part; traffic goes on. Does what it can when a part refuses. */
+  async stop(): Promise<void> {
+    this.#missing.add("stopping");
+    for (let step = this.#undo.pop(); step; step = this.#undo.pop()) {
+      try {
+        await step();
+      } catch (error) {
+        this.#options.log.error({ err: error }, "a part did not stop cleanly");
+      }
+    }
+    this.#server = undefined;
+  }
+
+  /** Where the API listens: `http://127.0.0.1:8090`. */
+  address(): string | undefined {
+    const bound = this.#server?.server.address() as AddressInfo | null | undefined;
+    if (!bound) return undefined;
+    const host = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
+    return `${this.#options.config.api.tls ? "https" : "http"}://${host}:${bound.port}`;
+  }
+
+  /** For tests: requests without a socket. */
+  get server(): Server | undefined {
+    return this.#server;
+  }
+
+  get services(): Services | undefined {
+    return this.#services;
+  }
+}

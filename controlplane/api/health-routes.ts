@@ -1,0 +1,34 @@
+/**
+ * Does it live, is it ready, and what do its numbers say? For service managers, roll-outs and Prometheus.
+ */
+import { Problem } from "../errors.ts";
+import type { Routes } from "./context.ts";
+import * as schemas from "./schemas.ts";
+
+const tags = ["Health"];
+
+export const healthRoutes: Routes = (app, { missing, metrics, version }) => {
+  app.get("/healthz", { schema: { tags, summary: "The process answers", querystring: schemas.nothing } }, () => ({
+    status: "ok",
+    version,
+  }));
+
+  app.get(
+    "/readyz",
+    { schema: { tags, summary: "Services are applied, traffic is served", querystring: schemas.nothing } },
+    () => {
+      const lacking = missing();
+      if (lacking.length > 0) throw new Problem("not-ready", `not ready yet: ${lacking.join(", ")}`);
+      return { status: "ready", version };
+    },
+  );
+
+  app.get(
+    "/metrics",
+    { schema: { tags, summary: "Prometheus text format", querystring: schemas.nothing, produces: ["text/plain"] } },
+    async (_request, reply) => {
+      const text = await metrics.registry.metrics();
+      return reply.header("content-type", metrics.registry.contentType).serializer(String).send(text);
+    },
+  );
+};

@@ -1,0 +1,260 @@
+/**
+ * What do the bodies of the Service API and of the management API look like?
+ *
+ * These schemas make /openapi.json, and the tests hold every answer against them. Bodies of services are judged by
+ * intents/validate.ts instead, which can say more; queries and the small bodies are judged by these.
+ */
+import Type from "typebox";
+
+const text = (description: string) => Type.String({ description });
+const closed = { additionalProperties: false };
+const whole = Type.Integer({ minimum: 0 });
+
+const stringOrNumber = (description: string) => ({ ...Type.Union([Type.String(), Type.Integer()]), description });
+
+export const addressService = Type.Object(
+  {
+    name: text("unique"),
+    serviceIP: text("address that UEs use"),
+    applicationIP: text("address of the application at the edge"),
+    appInitiated: Type.Optional(Type.Boolean({ description: "the application may speak to a UE first" })),
+  },
+  { ...closed, title: "First form", description: "Everything for serviceIP is served by applicationIP; priority 100." },
+);
+
+export const ruleService = Type.Object(
+  {
+    name: text("unique"),
+    rules: Type.Object(
+      {
+        priority: stringOrNumber("0..65535; the highest is applied"),
+        nw_dst: Type.Optional(text("destination on the uplink: address or address/mask; required with an endpoint")),
+        nw_src: text("source on the uplink: address or address/mask; 0.0.0.0/0 or ::/0 is every UE"),
+        protocol: Type.Optional(stringOrNumber("1 (icmp), 6 (tcp), 17 (udp) or 58 (icmpv6)")),
+        tp_dst: Type.Optional(stringOrNumber('destination port or range "8000-8099"; tcp and udp only')),
+        tp_src: Type.Optional(stringOrNumber("source port or range; tcp and udp only")),
+        endpoint: Type.Optional(
+          text(
+            '"address", "address:port" or "[IPv6 address]:port" to translate to; "local" hands packets to the apps\' ' +
+              "network untranslated; absent: what matches is left to the core",
+          ),
+        ),
+      },
+      closed,
+    ),
+    chain: Type.Optional(
+      Type.Object(
+        {
+          ue_net: Type.Optional(Type.Array(Type.String())),
+          net_ue: Type.Optional(Type.Array(Type.String())),
+          net_eu: Type.Optional(Type.Array(Type.String())),
+        },
+        { ...closed, description: "transit functions; not in this release, so the lists must be empty" },
+      ),
+    ),
+    appInitiated: Type.Optional(Type.Boolean()),
+  },
+  { ...closed, title: "Second form", description: "A rule as seen on the uplink; the downlink is its reverse." },
+);
+
+export const service = Type.Union([addressService, ruleService]);
+export const services = Type.Array(service);
+
+export const problem = Type.Object(
+  {
+    type: text("/problems/<code>"),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.Optional(Type.String()),
+    instance: Type.Optional(Type.String()),
+    errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), message: Type.String() }, closed))),
+    services: Type.Optional(Type.Array(Type.String())),
+    object: Type.Optional(Type.String()),
+  },
+  { ...closed, title: "Problem", description: "RFC 9457" },
+);
+
+const answer = (description: string) => ({
+  description,
+  content: { "application/problem+json": { schema: problem } },
+});
+
+/** What every route may answer beside its own. */
+export const commonProblems = {
+  400: answer("The request is not valid"),
+  401: answer("A valid bearer token is needed"),
+  500: answer("Internal error"),
+};
+export const notFound = { 404: answer("Not found") };
+export const conflict = { 409: answer("Conflict: same name, same match, or ambiguous priority; says which") };
+export const refused = { 503: answer("The data plane or the store refused; nothing has changed") };
+export const notInRelease = { 501: answer("Not in this release") };
+
+export const serviceName = Type.Object({ name: text("name of the service") }, closed);
+export const serviceNameOrAddress = Type.Object({ name: text("name, or service IP") }, closed);
+const flag = Type.Enum(["true", "false"]);
+export const removeQuery = Type.Object(
+  { flush: Type.Optional({ ...flag, description: "true: end its flows at once instead of letting them finish" }) },
+  closed,
+);
+
+export const nothing = Type.Object({}, closed);
+export const dataplaneName = Type.Object({ name: text("name of the data plane") }, closed);
+
+export const sessionsQuery = Type.Object(
+  {
+    ue: Type.Optional(Type.String({ maxLength: 64, description: "UE address" })),
+    teid: Type.Optional(
+      Type.String({ pattern: "^(0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10})$", description: "tunnel id, decimal or 0x…" }),
+    ),
+    dataplane: Type.Optional(Type.String({ maxLength: 64 })),
+    offset: Type.Optional(Type.Integer({ minimum: 0, maximum: 1e9, default: 0 })),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000, default: 100 })),
+  },
+  closed,
+);
+
+const bearer = Type.Object(
+  {
+    direction: Type.Enum(["uplink", "downlink"]),
+    teid: text("0x and eight digits"),
+    baseStation: Type.String(),
+    gateway: Type.String(),
+    vlans: Type.Array(whole),
+    state: Type.Enum(["live", "stale", "candidate"]),
+    qfi: Type.Optional(whole),
+    overhead: { ...whole, description: "octets that the tunnel adds" },
+    dscp: Type.Optional(whole),
+  },
+  closed,
+);
+
+export const session = Type.Object(
+  {
+    dataplane: Type.String(),
+    ue: Type.String(),
+    index: whole,
+    epoch: whole,
+    baseStation: Type.Optional(Type.String()),
+    gateway: Type.Optional(Type.String()),
+    state: Type.Enum(["up", "half-open", "holding", "moving", "aside"]),
+    bearers: Type.Array(bearer),
+    flows: whole,
+    idle: Type.Number({ description: "seconds since the last packet" }),
+    age: Type.Number({ description: "seconds since it was learnt" }),
+  },
+  closed,
+);
+
+export const sessions = Type.Object(
+  { total: whole, offset: whole, limit: whole, sessions: Type.Array(session) },
+  closed,
+);
+
+export const mode = Type.Enum(["offload", "observe", "bypass"]);
+export const modeBody = Type.Object(
+  {
+    mode: Type.Enum(["offload", "observe", "bypass", "configured"], {
+      description: "kept over restarts; configured: forget what was set, do what site.yaml says",
+    }),
+  },
+  closed,
+);
+
+export const dataplane = Type.Object(
+  {
+    name: Type.String(),
+    mode,
+    configuredMode: mode,
+    ports: Type.Array(
+      Type.Object(
+        {
+          adapter: Type.String(),
+          role: Type.Enum(["access", "core", "shared"]),
+          link: Type.Boolean(),
+          mtu: whole,
+          path: Type.Enum(["native", "generic", "bridge", "routed"]),
+          reason: Type.Optional(text("why not native")),
+        },
+        closed,
+      ),
+    ),
+    programs: Type.Array(Type.Object({ name: Type.String(), id: whole, tag: Type.String() }, closed)),
+    adopted: Type.Boolean({ description: "programs of an earlier run were found and kept" }),
+    sessions: whole,
+    flows: whole,
+  },
+  closed,
+);
+export const dataplanes = Type.Array(dataplane);
+
+export const counters = Type.Object(
+  {
+    counters: Type.Array(
+      Type.Object(
+        {
+          dataplane: Type.String(),
+          name: Type.String(),
+          kind: Type.Enum(["pass", "take", "reply", "drop", "slow", "note"]),
+          packets: whole,
+          bytes: whole,
+        },
+        closed,
+      ),
+    ),
+    services: Type.Array(
+      Type.Object(
+        { service: Type.String(), direction: Type.Enum(["uplink", "downlink"]), packets: whole, bytes: whole },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
+
+export const captureQuery = Type.Object(
+  {
+    ue: Type.Optional(Type.String({ maxLength: 64 })),
+    teid: sessionsQuery.properties.teid,
+    layer: Type.Optional(
+      Type.Enum(["outer", "inner", "both"], { default: "outer", description: "with the tunnel, without, or each" }),
+    ),
+    snap: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, default: 65_535, description: "octets of each" })),
+    packets: Type.Optional(Type.Integer({ minimum: 1, maximum: 1e9, description: "end after so many" })),
+    seconds: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400, description: "end after so long" })),
+  },
+  closed,
+);
+
+const steeringRule = Type.Object(
+  {
+    id: whole,
+    service: whole,
+    name: Type.String(),
+    priority: whole,
+    match: Type.Object(
+      {
+        destination: Type.Optional(Type.String()),
+        source: Type.Optional(Type.String()),
+        protocol: Type.Optional(whole),
+        destinationPorts: Type.Optional(Type.Array(whole, { minItems: 2, maxItems: 2 })),
+        sourcePorts: Type.Optional(Type.Array(whole, { minItems: 2, maxItems: 2 })),
+      },
+      closed,
+    ),
+    action: Type.Enum(["pass", "take", "route"]),
+    endpoint: Type.Optional(Type.Object({ address: Type.String(), port: Type.Optional(whole) }, closed)),
+    appInitiated: Type.Boolean(),
+  },
+  closed,
+);
+export const steering = Type.Object({ rules: Type.Array(steeringRule), protect: Type.Array(Type.String()) }, closed);
+export const plan = Type.Object(
+  {
+    service: Type.String(),
+    change: Type.Enum(["add", "replace", "none"]),
+    remove: Type.Array(steeringRule),
+    add: Type.Array(steeringRule),
+  },
+  closed,
+);

@@ -1,0 +1,183 @@
+/**
+ * What does Prometheus see?
+ *
+ * One registry of our own. Counters of the kernel are read when they are asked for, so a scrape costs one pass over the
+ * maps and nothing in between. Labels are bounded: data planes, named reasons, services, directions; never UEs, tunnels or
+ * addresses. `reason` is the name from dataplane/counters.ts, the same as in C, in captures and in traces.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { counters as table } from "../../dataplane/counters.ts";
+import type { Dataplane, Mode } from "../../dataplane/dataplane.ts";
+
+export interface MetricsSources {
+  dataplane: Pick<Dataplane, "counters" | "serviceCounters" | "status">;
+  serviceName: (index: number) => string | undefined;
+  serviceCount: () => number;
+  ready: () => boolean;
+  /** Numbers of the sessions runtime; those named in `levels` may fall. */
+  runtime?: () => Record<string, number>;
+  version: string;
+}
+
+const modes: readonly Mode[] = ["offload", "observe", "bypass"];
+const levels = ["pinger_active", "hold_packets", "hold_octets", "fragments_waiting"];
+const kindOf = new Map(table.map((counter) => [counter.name, counter.kind]));
+
+export class Metrics {
+  readonly registry = new Registry();
+  readonly requests: Counter<"method" | "route" | "status">;
+  readonly events: Counter<"dataplane" | "type">;
+
+  constructor(private readonly sources: MetricsSources) {
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry });
+    this.requests = new Counter({
+      name: "offramp_http_requests_total",
+      help: "Requests answered by the API",
+      labelNames: ["method", "route", "status"],
+      registers,
+    });
+    this.events = new Counter({
+      name: "offramp_events_total",
+      help: "Events of the data plane",
+      labelNames: ["dataplane", "type"],
+      registers,
+    });
+    new Gauge({ name: "offramp_build_info", help: "Version of the agent", labelNames: ["version"], registers }).set(
+      { version: sources.version },
+      1,
+    );
+    this.#packets(registers);
+    this.#services(registers);
+    this.#dataplanes(registers);
+    this.#runtime(registers);
+  }
+
+  #packets(registers: Registry[]): void {
+    const { dataplane } = this.sources;
+    const each = (name: string, help: string, label: string, pick: "packets" | "bytes", notes: boolean) =>
+      new Counter({
+        name,
+        help,
+        labelNames: notes ? ["dataplane", label] : ["dataplane", "verdict", label],
+        registers,
+        collect() {
+          this.reset();
+          for (const sample of dataplane.counters()) {
+            const kind = kindOf.get(sample.name) ?? "note";
+            if ((kind === "note") !== notes) continue;
+            const labels = { dataplane: sample.dataplane, [label]: sample.name };
+            this.inc(notes ? labels : { ...labels, verdict: kind }, Number(sample[pick]));
+          }
+        },
+      });
+    each("offramp_packets_total", "Packets by what happened to them", "reason", "packets", false);
+    each("offramp_bytes_total", "Octets by what happened to them", "reason", "bytes", false);
+    each("offramp_notes_total", "What was noticed beside the verdict", "note", "packets", true);
+  }
+
+  #services(registers: Registry[]): void {
+    const { dataplane, serviceName, serviceCount } = this.sources;
+    const each = (name: string, help: string, pick: "packets" | "bytes") =>
+      new Counter({
+        name,
+        help,
+        labelNames: ["service", "direction"],
+        registers,
+        collect() {
+          this.reset();
+          for (const sample of dataplane.serviceCounters()) {
+            const service = serviceName(sample.service);
+            if (service !== undefined) this.inc({ service, direction: sample.direction }, Number(sample[pick]));
+          }
+        },
+      });
+    each("offramp_service_packets_total", "Packets taken for a service, and its replies", "packets");
+    each("offramp_service_bytes_total", "Octets of inner packets taken for a service, and of its replies", "bytes");
+    new Gauge({
+      name: "offramp_services",
+      help: "Services configured",
+      registers,
+      collect() {
+        this.set(serviceCount());
+      },
+    });
+  }
+
+  #dataplanes(registers: Registry[]): void {
+    const { dataplane, ready } = this.sources;
+    const each = (name: string, help: string, pick: "sessions" | "flows") =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ["dataplane"],
+        registers,
+        collect() {
+          this.reset();
+          for (const status of dataplane.status()) this.set({ dataplane: status.name }, status[pick]);
+        },
+      });
+    each("offramp_sessions", "UE addresses known", "sessions");
+    each("offramp_flows", "Flows known", "flows");
+    new Gauge({
+      name: "offramp_dataplane_mode",
+      help: "1 for the mode that the data plane is in",
+      labelNames: ["dataplane", "mode"],
+      registers,
+      collect() {
+        this.reset();
+        for (const status of dataplane.status()) {
+          for (const mode of modes) this.set({ dataplane: status.name, mode }, status.mode === mode ? 1 : 0);
+        }
+      },
+    });
+    new Gauge({
+      name: "offramp_port_up",
+      help: "1 when the adapter has link",
+      labelNames: ["dataplane", "adapter", "role", "path"],
+      registers,
+      collect() {
+        this.reset();
+        for (const { name, ports } of dataplane.status()) {
+          for (const { adapter, role, path, link } of ports) {
+            this.set({ dataplane: name, adapter, role, path }, link ? 1 : 0);
+          }
+        }
+      },
+    });
+    new Gauge({
+      name: "offramp_ready",
+      help: "1 when services are applied and the API is up",
+      registers,
+      collect() {
+        this.set(ready() ? 1 : 0);
+      },
+    });
+  }
+
+  #runtime(registers: Registry[]): void {
+    const { runtime } = this.sources;
+    if (!runtime) return;
+    new Counter({
+      name: "offramp_slow_path_events_total",
+      help: "Pings, held replies and fragments that the control plane saw to",
+      labelNames: ["event"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [event, value] of Object.entries(runtime())) if (!levels.includes(event)) this.inc({ event }, value);
+      },
+    });
+    new Gauge({
+      name: "offramp_slow_path_level",
+      help: "What the control plane holds at the moment",
+      labelNames: ["what"],
+      registers,
+      collect() {
+        this.reset();
+        const now = runtime();
+        for (const what of levels) if (now[what] !== undefined) this.set({ what }, now[what]);
+      },
+    });
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * What is the least that satisfies the interface?
+ *
+ * A data plane without packets, for tests of what lies above it: it remembers what was applied, tells made-up sessions and
+ * counters, and refuses when told to. The real one is tested elsewhere.
+ */
+
+import {
+  type BackendConfig,
+  type CounterSample,
+  type Dataplane,
+  DataplaneError,
+  type DataplaneEvent,
+  type DataplaneStatus,
+  type Mode,
+  type ServiceCounter,
+  type Session,
+} from "../../dataplane/dataplane.ts";
+import type { CapturedPacket, CaptureFilter, SlowPath } from "../../dataplane/slow-path.ts";
+import { emptySteering, type Steering } from "../../dataplane/steering.ts";
+
+export class MemoryDataplane implements Dataplane {
+  steering: Steering = emptySteering;
+  /** Every steering that was taken, in order. */
+  readonly applied: Steering[] = [];
+  readonly calls: string[] = [];
+  readonly modes = new Map<string, Mode>();
+  readonly known: Session[] = [];
+  samples: CounterSample[] = [];
+  serviceSamples: ServiceCounter[] = [];
+  /** What refuses the next changes. */
+  refuse: DataplaneError | Error | undefined;
+  /** Runs while a change is being applied. */
+  during: (() => void | Promise<void>) | undefined;
+  capturing = 0;
+  readonly #listeners = new Set<(event: DataplaneEvent) => void>();
+  readonly #captures = new Set<(packet: CapturedPacket) => void>();
+
+  constructor(readonly config: BackendConfig) {
+    for (const { name, mode } of config.dataplanes) this.modes.set(name, mode);
+  }
+
+  async start(): Promise<void> {
+    this.calls.push("start");
+    if (this.refuse) throw this.refuse;
+  }
+
+  async stop(): Promise<void> {
+    this.calls.push("stop");
+  }
+
+  async down({ unwire }: { unwire: boolean }): Promise<void> {
+    this.calls.push(`down unwire=${unwire}`);
+  }
+
+  async apply(steering: Steering): Promise<void> {
+    await this.during?.();
+    if (this.refuse) throw this.refuse;
+    this.steering = structuredClone(steering);
+    this.applied.push(this.steering);
+  }
+
+  async flushService(service: number): Promise<number> {
+    this.calls.push(`flush ${service}`);
+    return 0;
+  }
+
+  async setMode(dataplane: string, mode: Mode): Promise<void> {
+    if (this.refuse) throw this.refuse;
+    this.modes.set(dataplane, mode);
+  }
+
+  status(): DataplaneStatus[] {
+    return this.config.dataplanes.map(({ name, access = "acc0", core = "cor0" }) => ({
+      name,
+      mode: this.modes.get(name) ?? "offload",
+      ports: [
+        { adapter: access, role: "access", link: true, mtu: 1600, path: "native" },
+        { adapter: core, role: "core", link: true, mtu: 1600, path: "generic", reason: "the probe did not arrive" },
+      ],
+      programs: [{ name: "offramp_wire", id: 1, tag: "0011223344556677" }],
+      adopted: false,
+      sessions: this.known.filter((session) => session.dataplane === name).length,
+      flows: 0,
+    }));
+  }
+
+  sessions({ ue, teid, dataplane, offset = 0, limit = 100 }: Parameters<Dataplane["sessions"]>[0]) {
+    const found = this.known.filter(
+      (session) =>
+        (ue === undefined || session.ue === ue) &&
+        (dataplane === undefined || session.dataplane === dataplane) &&
+        (teid === undefined || session.bearers.some((bearer) => bearer.teid === teid)),
+    );
+    return { total: found.length, sessions: found.slice(offset, offset + limit) };
+  }
+
+  counters(): CounterSample[] {
+    return this.samples;
+  }
+
+  serviceCounters(): ServiceCounter[] {
+    return this.serviceSamples;
+  }
+
+  async collect(): Promise<{ sessions: number; flows: number }> {
+    this.calls.push("collect");
+    return { sessions: 0, flows: 0 };
+  }
+
+  on(listener: (event: DataplaneEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  emit(event: DataplaneEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** The part of the slow path that the API uses. */
+  readonly slow: Pick<SlowPath, "capture"> = {
+    capture: (_filter: CaptureFilter, listener: (packet: CapturedPacket) => void) => {
+      if (this.capturing > 0) throw new DataplaneError("a capture runs already", "capture");
+      this.capturing += 1;
+      this.#captures.add(listener);
+      return () => {
+        this.capturing -= 1;
+        this.#captures.delete(listener);
+      };
+    },
+  };
+
+  packet(packet: CapturedPacket): void {
+    for (const listener of this.#captures) listener(packet);
+  }
+}
