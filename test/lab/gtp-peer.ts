@@ -7,6 +7,7 @@
  */
 import { createSocket, type Socket } from "node:dgram";
 import {
+  address,
   addressText,
   endMarker,
   errorIndication,
@@ -20,6 +21,7 @@ import {
   packet,
   payload,
   psc,
+  toHex,
   udp,
 } from "../packets/frame.ts";
 import { sleep } from "./netns.ts";
@@ -249,13 +251,15 @@ export const echoRequest = (from: string, to: string, id = 1, seq = 1): Layers =
 
 const isGpdu = (m: Received): boolean => m.type === 255 && m.inner !== undefined;
 
+const key = (ue: string): string => toHex(address(ue).slice(0, ue.includes(":") ? 8 : 4));
+
 /**
  * A gateway by script: knows where each UE's downlink goes, and is the Internet as well: it answers ICMP echo and UDP
  * port 7 (as server.ts does, by the name `core`), in each UE's downlink tunnel.
  */
 export class FakeGateway extends GtpPeer {
-  /** Downlink tunnel by UE address. */
-  readonly bearers = new Map<string, { enb: string; teid: number; format: Format }>();
+  /** Downlink tunnel by UE: an IPv4 address, or the first 64 bits of an IPv6 one. */
+  private readonly bearers = new Map<string, { enb: string; teid: number; format: Format }>();
   /** Answers nothing while false. */
   answering = true;
 
@@ -267,18 +271,18 @@ export class FakeGateway extends GtpPeer {
   }
 
   bearer(ue: string, enb: string, teid: number, format: Format = {}): void {
-    this.bearers.set(ue, { enb, teid, format });
+    this.bearers.set(key(ue), { enb, teid, format });
   }
 
   /** A packet for a UE in its downlink tunnel. */
   downlink(ue: string, inner: Uint8Array | Layers): void {
-    const bearer = this.bearers.get(ue);
+    const bearer = this.bearers.get(key(ue));
     if (!bearer) throw new Error(`no downlink for ${ue}`);
     this.gpdu(bearer.enb, bearer.teid, inner, bearer.format);
   }
 
   private answer(inner: Inner): void {
-    if (!this.bearers.has(inner.source)) return;
+    if (!this.bearers.has(key(inner.source))) return;
     const back = ip(inner.destination, inner.source);
     if (inner.protocol === 1 && inner.sourcePort >> 8 === 8) {
       const { identifier, sequence } = inner;
