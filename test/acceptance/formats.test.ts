@@ -44,10 +44,7 @@ test(
     assert.is(m.pscType, 0);
     assert.is(m.teid, 0xd1);
     const [session] = await scene.appliance.sessions();
-    assert.is(
-      (session?.bearers as { direction: string; qfi?: number }[]).find((b) => b.direction === "downlink")?.qfi,
-      7,
-    );
+    assert.is(session?.bearers.find((b) => b.direction === "downlink")?.qfi, 7);
   }),
 );
 
@@ -158,7 +155,7 @@ for (const [what, tags] of [
       await scene.service("local", edgeOnly.service);
       assert.match(text(await reply(enb, core, { up: {}, down: {} })), /^edge /);
       const [session] = await scene.appliance.sessions();
-      assert.equal((session?.bearers as { vlans: number[] }[])[0]?.vlans, [...tags]);
+      assert.equal(session?.bearers[0]?.vlans, [...tags]);
     }),
   );
 }

@@ -55,7 +55,7 @@ const withPhone = (body: (scene: Scene, ue: Ue) => Promise<void>): (() => Promis
   });
 
 test(
-  "A20: kill -9 of the control plane and its return lose no packet, offloaded or not, and end no connection",
+  "kill -9 of the control plane and its return lose no packet, offloaded or not, and end no connection",
   withPhone(async (scene, ue) => {
     const result = await underLoad(scene, ue, async () => {
       await scene.appliance.kill();

@@ -30,6 +30,15 @@ export interface Reply<T = unknown> {
   text: string;
 }
 
+/** A session as far as the tests look at it. */
+export interface SessionView {
+  ue: string;
+  state: string;
+  baseStation?: string;
+  gateway?: string;
+  bearers: { direction: "uplink" | "downlink"; teid: string; vlans: number[]; state: string; qfi?: number }[];
+}
+
 /** The repository, whether this runs from source (test/lab) or compiled (dist/test/lab). */
 export const repository = ((): string => {
   let directory = new URL(".", import.meta.url).pathname;
@@ -170,22 +179,17 @@ export class Appliance {
     return this.api("POST", "/service", service);
   }
 
-  /** Sessions as the management API lists them, whatever it wraps them in. */
-  async sessions(): Promise<Record<string, unknown>[]> {
-    const body = await this.api<Record<string, unknown>[] | { sessions: Record<string, unknown>[] }>(
-      "GET",
-      "/api/v1/sessions?limit=1000",
-    );
-    return Array.isArray(body) ? body : body.sessions;
+  async sessions(): Promise<SessionView[]> {
+    return (await this.api<{ sessions: SessionView[] }>("GET", "/api/v1/sessions?limit=1000")).sessions;
   }
 
   /** Counters by name, summed over data planes. */
   async counters(): Promise<Map<string, number>> {
-    type Sample = { name: string; packets: number | string };
-    const body = await this.api<Sample[] | { counters: Sample[] }>("GET", "/api/v1/counters");
+    type Sample = { name: string; packets: number };
+    const { counters } = await this.api<{ counters: Sample[] }>("GET", "/api/v1/counters");
     const sums = new Map<string, number>();
-    for (const one of Array.isArray(body) ? body : body.counters) {
-      sums.set(one.name, (sums.get(one.name) ?? 0) + Number(one.packets));
+    for (const one of counters) {
+      sums.set(one.name, (sums.get(one.name) ?? 0) + one.packets);
     }
     return sums;
   }

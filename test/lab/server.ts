@@ -7,8 +7,8 @@
  *   server.ts --name core --listen 203.0.113.10,203.0.113.80 [--http 80,8080] [--echo 7] [--delay 15]
  *
  * HTTP: `/data?bytes=N&seed=S` gives N reproducible octets, PUT and POST to `/digest` answer with the digest of what
- * arrived, everything else a JSON of what was seen; `--delay` milliseconds later each. It prints one line `ready` when all sockets listen. One UDP socket
- * per address, so that the answer leaves from the address that was asked.
+ * arrived, everything else a JSON of what was seen; `--delay` milliseconds later each. It prints one line `ready` when all sockets listen. UDP
+ * answers `later <ms> …` so much later. One UDP socket per address, so that the answer leaves from the address that was asked.
  */
 import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";
@@ -78,7 +78,10 @@ for (const address of values.listen.split(",").filter(Boolean)) {
     const udp = createSocket(isIPv6(address) ? "udp6" : "udp4");
     udp.on("message", (data, from) => {
       const head = Buffer.from(`${name} ${plain(from.address)} ${from.port} `);
-      udp.send(Buffer.concat([head, data]), from.port, from.address, () => undefined);
+      const answer = (): void => udp.send(Buffer.concat([head, data]), from.port, from.address, () => undefined);
+      const later = /^later (\d+)/.exec(data.toString("latin1", 0, 12))?.[1];
+      if (later) setTimeout(answer, Number(later));
+      else answer();
     });
     udp.on("error", () => undefined);
     udp.bind(port, address);
