@@ -8,7 +8,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { LoadResult } from "../lab/client.ts";
 import { internet, type Ue } from "../lab/lab.ts";
-import { sleep } from "../lab/netns.ts";
+import { sleep, until } from "../lab/netns.ts";
 import { inScene, type Scene } from "./scene.ts";
 
 const rate = 400;
@@ -214,6 +214,27 @@ test(
     assert.is(answer.server, "edge");
     assert.is(answer.client, ue.ip);
     assert.is(answer.bytes, 300_000);
+  }),
+);
+
+test(
+  "the loss of one side's link is shown to the other, and its return as well",
+  inScene({}, async (scene) => {
+    const { lab } = scene;
+    const ue = await lab.attach(0);
+    assert.is((await lab.phonePing(ue, internet.host)).received, 1);
+    const carrier = async (ns: string): Promise<string> =>
+      (await lab.exec(ns, ["cat", "/sys/class/net/eth0/carrier"])).stdout.trim();
+    for (const [lost, shown] of [
+      ["core0", "ran0"],
+      ["ran0", "core0"],
+    ] as const) {
+      await lab.machines.ip(lost, "link set eth0 down");
+      await until(`no carrier at ${shown}`, async () => (await carrier(shown)) === "0", 5000);
+      await lab.machines.ip(lost, "link set eth0 up");
+      await until(`a carrier at ${shown}`, async () => (await carrier(shown)) === "1", 5000);
+    }
+    assert.is((await lab.phonePing(ue, internet.host, 3)).received, 3);
   }),
 );
 

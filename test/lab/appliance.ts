@@ -57,8 +57,7 @@ export function site(lab: Lab, options: SiteOptions = {}): Record<string, unknow
         name: "s1",
         plugin: "gtp",
         backend: "ebpf",
-        access: "acc0",
-        core: "cor0",
+        ...(lab.options.shared ? { adapter: "s1u0" } : { access: "acc0", core: "cor0" }),
         ...(options.peers === false
           ? {}
           : {

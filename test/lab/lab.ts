@@ -37,6 +37,11 @@ export interface LabOptions {
   internetDistanceMs?: number;
   /** Fixed first part of the namespaces' names, when nobody else has it. */
   name?: string;
+  /**
+   * One adapter, s1u0, on one switch with base stations and gateways (A2). The peers' neighbour tables say that the
+   * other side is at Offramp's link address, as a router's or an SDN fabric's would.
+   */
+  shared?: boolean;
   /** Start the gateways (osmo-ggsn). Off where a test plays the core itself. */
   realCore?: boolean;
 }
@@ -101,6 +106,7 @@ export class Lab {
       routedApp: options.routedApp ?? false,
       internetDistanceMs: options.internetDistanceMs ?? 0,
       name: options.name ?? "",
+      shared: options.shared ?? false,
       realCore: options.realCore ?? true,
     };
     this.app = this.options.routedApp
@@ -121,7 +127,7 @@ export class Lab {
   }
 
   private async build(): Promise<void> {
-    const { baseStations, gateways, ues, routedApp, realCore } = this.options;
+    const { baseStations, gateways, ues, routedApp, realCore, shared } = this.options;
     const m = this.machines;
     const range = (count: number): number[] => [...Array(count).keys()];
     const names = [
@@ -130,25 +136,23 @@ export class Lab {
       ...range(gateways).map((g) => `core${g}`),
       ...range(ues).map((u) => `ue${u}`),
       ...(routedApp ? ["rtr"] : []),
-      ...(baseStations > 1 ? ["swa"] : []),
-      ...(gateways > 1 ? ["swc"] : []),
+      ...(baseStations > 1 || shared ? ["swa"] : []),
+      ...(gateways > 1 && !shared ? ["swc"] : []),
     ];
+    const stations = range(baseStations).map((b) => `ran${b}`);
+    const cores = range(gateways).map((g) => `core${g}`);
     await Promise.all(names.map((name) => m.add(name)));
-    await this.segment(
-      "acc0",
-      "swa",
-      range(baseStations).map((b) => `ran${b}`),
-    );
-    await this.segment(
-      "cor0",
-      "swc",
-      range(gateways).map((g) => `core${g}`),
-    );
+    if (shared) await this.segment("s1u0", "swa", [...stations, ...cores]);
+    else {
+      await this.segment("acc0", "swa", stations);
+      await this.segment("cor0", "swc", cores);
+    }
     for (const b of range(baseStations)) {
       const addresses = range(9).map((n) => `addr add ${baseStationAddress(b, n)}/16 dev eth0`);
       await m.ip(`ran${b}`, ...addresses, `addr add ${baseStationAddress6(b)}/64 dev eth0 nodad`);
     }
     await this.buildInternet(range(gateways));
+    if (shared) await this.meetAtOfframp(range(baseStations), range(gateways));
     await this.buildApps(range(gateways), routedApp);
     const distance = this.options.internetDistanceMs;
     const delay = distance > 0 ? await this.setApart(range(gateways), distance) : 0;
@@ -169,7 +173,7 @@ export class Lab {
     const m = this.machines;
     const { mtu } = this.options;
     const [only] = members;
-    if (members.length === 1 && only) {
+    if (members.length === 1 && only && !this.options.shared) {
       await m.wire("tof", adapter, only, "eth0", mtu);
     } else {
       await m.ip(bridge, "link add br0 type bridge mcast_snooping 0", "link set br0 up");
@@ -232,6 +236,17 @@ export class Lab {
       await must(["ip", "netns", "exec", m.ns(`core${g}`), "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
       await must(["ip", "netns", "exec", m.ns(`core${g}`), "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"]);
     }
+  }
+
+  private async meetAtOfframp(stations: number[], gateways: number[]): Promise<void> {
+    const { stdout } = await this.exec("tof", ["cat", "/sys/class/net/s1u0/address"]);
+    const lladdr = stdout.trim();
+    const there = (address: string): string => `neigh replace ${address} lladdr ${lladdr} dev eth0 nud permanent`;
+    for (const b of stations) {
+      await this.machines.ip(`ran${b}`, ...gateways.map((g) => there(gatewayAddress(g))));
+    }
+    const all = stations.flatMap((b) => [...Array(9).keys()].map((n) => baseStationAddress(b, n)));
+    for (const g of gateways) await this.machines.ip(`core${g}`, ...all.map(there));
   }
 
   /** Adapters toward apps keep their offloads: apps on one machine with the appliance do send 64 kB packets. */
