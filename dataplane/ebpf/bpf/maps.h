@@ -81,6 +81,14 @@ struct {
 	__type(value, struct slots);
 } slot_state SEC(".maps");
 
+/* What time is it in jiffies? Written by the program `read_clock`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clock);
+} clock SEC(".maps");
+
 /* What was decided about this flow, and how is it translated? (resized) */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -101,8 +109,8 @@ struct rules_array {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct rule);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct rule));
 };
 
 /* Which rules are in force? Swapped whole. */
@@ -147,6 +155,15 @@ struct {
 	__type(value, struct peer);
 } peers SEC(".maps");
 
+/* Which program treats frames that come back from the slow port for data plane N? The last: replies. */
+#define FROM_SLOW_REPLY MAX_DATAPLANES
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, MAX_DATAPLANES + 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} from_slow_programs SEC(".maps");
+
 /* How is this endpoint reached? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -190,6 +207,17 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 22);
 } captured SEC(".maps");
+
+/* Where does a flow lie until it is entered? The stack is too small for two. */
+struct flow_pair {
+	struct flow uplink, reply;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_pair);
+} flow_scratch SEC(".maps");
 
 #define SNAP_MAX 2048
 struct scratch {

@@ -170,9 +170,8 @@ struct config { /* one per data plane */
 	__u32 learn_burst;
 	__u32 ue_flows; /* flows one UE may have */
 	__u8 return_mac[6]; /* near end of the return veth */
-	__u16 pad0;
+	__u8 own_mac[6]; /* shared mode: the adapter's */
 	__u32 max_sessions;
-	__u32 pad1;
 };
 
 struct peer { /* a base station or gateway that taught something */
@@ -252,6 +251,11 @@ struct buckets {
 struct slots { /* session slots never used so far begin at `next` */
 	__u32 next;
 	__u32 layout; /* LAYOUT_VERSION of the programs that made the maps */
+};
+
+struct clock {
+	__u64 jiffies;
+	__u64 time; /* ns, CLOCK_MONOTONIC */
 };
 
 struct counter { /* per CPU */

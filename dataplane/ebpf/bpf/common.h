@@ -1,0 +1,211 @@
+/* What does every step need? Counting, the wire, the slow port, events, prefixes, the session lock.
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_COMMON_H
+#define OFFRAMP_COMMON_H
+
+#include "packet.h"
+
+/* Which data plane do the programs of this load serve? Set before loading. */
+const volatile __u32 DATAPLANE = 0;
+/* Jiffies per second; measured by the loader with the program `read_clock`. */
+const volatile __u32 HZ = 250;
+
+#define XDP_PASS_TO_BRIDGE XDP_PASS /* redirect's answer when the opposite port is gone */
+
+INLINE __u32 now(void)
+{
+	return (__u32)bpf_jiffies64();
+}
+
+/* Octets of the frame's first buffer: what the counters of bytes count. */
+INLINE __u32 frame_length(struct xdp_md *ctx)
+{
+	__u64 data = ctx->data, end = ctx->data_end;
+
+	asm volatile("" : "+r"(data), "+r"(end)); /* the verifier wants pointers whole: no 32-bit halves on the stack */
+	return end - data;
+}
+
+INLINE void count_in(__u32 dataplane, __u32 counter, __u32 octets)
+{
+	__u32 index = (dataplane & (MAX_DATAPLANES - 1)) * COUNTERS_STRIDE + (counter & (COUNTERS_STRIDE - 1));
+	struct counter *c = bpf_map_lookup_elem(&counters, &index);
+
+	if (c) {
+		c->packets++;
+		c->bytes += octets;
+	}
+}
+
+INLINE void count(__u32 counter, __u32 octets)
+{
+	count_in(DATAPLANE, counter, octets);
+}
+
+INLINE void count_service(__u32 service, int downlink, __u32 octets)
+{
+	__u32 index = service * 2 + downlink;
+	struct counter *c = bpf_map_lookup_elem(&service_counters, &index);
+
+	if (c) {
+		c->packets++;
+		c->bytes += octets;
+	}
+}
+
+INLINE struct config *config_of(__u32 dataplane)
+{
+	return bpf_map_lookup_elem(&config, &dataplane);
+}
+
+/* To the opposite port, untouched. In shared mode the kernel routes. */
+INLINE int wire(struct xdp_md *ctx, const struct config *cfg, int uplink, __u32 counter)
+{
+	count(counter, frame_length(ctx));
+	if (cfg && cfg->flags & CONFIG_SHARED)
+		return XDP_PASS;
+	return bpf_redirect_map(&ports, uplink ? PORT_CORE(DATAPLANE) : PORT_ACCESS(DATAPLANE), XDP_PASS_TO_BRIDGE);
+}
+
+INLINE int drop(struct xdp_md *ctx, __u32 counter)
+{
+	count(counter, frame_length(ctx));
+	return XDP_DROP;
+}
+
+INLINE __u32 tunnel_link(__u32 dataplane, const struct packet *p, int uplink)
+{
+	return dataplane << 25 | (uplink ? 1 << 24 : 0) | p->link;
+}
+
+/* IPv6 sessions are /64 prefixes. */
+INLINE void session_key_of(struct session_key *key, const struct address *ue, int v6)
+{
+	key->ue.hi = ue->hi;
+	key->ue.lo = v6 ? 0 : ue->lo;
+}
+
+INLINE int prefix_has(__u32 set, __u32 dataplane, const struct address *a)
+{
+	struct prefix_key key = {.length = 160, .set = bpf_htonl(set << 8 | dataplane), .address = *a};
+
+	return bpf_map_lookup_elem(&prefixes, &key) != 0;
+}
+
+INLINE __u32 bucket_of(const struct address *a, int v6)
+{
+	if (!v6)
+		return bpf_ntohs((__u16)(a->lo >> 32));
+	return MAYBE_V6 + bpf_ntohs((__u16)a->hi ^ (__u16)(a->hi >> 16));
+}
+
+INLINE __u32 host_bucket_of(const struct address *a, int v6)
+{
+	__u64 x = v6 ? a->hi ^ a->lo : a->lo >> 32;
+
+	x ^= x >> 32;
+	x ^= x >> 16;
+	return (v6 ? MAYBE_V6 : 0) + bpf_ntohs((__u16)x);
+}
+
+/* The octet of MAYBE_* that holds for this inner destination. */
+INLINE __u32 maybe_of(const struct address *a, int v6)
+{
+	__u32 zero = 0;
+	struct buckets *b = bpf_map_lookup_elem(&maybe, &zero);
+
+	if (!b)
+		return 0;
+	__u32 m = b->bucket[bucket_of(a, v6) & 0x1ffff];
+	if ((m & (MAYBE_RULE | MAYBE_RULE_HOST)) == MAYBE_RULE_HOST && b->host[host_bucket_of(a, v6) & 0x1ffff])
+		m |= MAYBE_RULE;
+	return m;
+}
+
+/* Learning takes this lock; whoever finds it taken leaves the lesson to the next packet. */
+INLINE int lock_session(struct session *s)
+{
+	__u32 v = *(volatile __u32 *)&s->sequence;
+
+	return !(v & 1) && __sync_val_compare_and_swap(&s->sequence, v, v + 1) == v;
+}
+
+INLINE void unlock_session(struct session *s)
+{
+	__sync_fetch_and_add(&s->sequence, 1);
+}
+
+INLINE struct session *session_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&sessions, &index);
+}
+
+INLINE struct bearer *bearer_at(__u32 session, __u32 slot)
+{
+	__u32 index = session * BEARER_SLOTS + slot;
+
+	return bpf_map_lookup_elem(&bearers, &index);
+}
+
+INLINE void tell(__u32 type, const struct session *s, __u32 index, const struct packet *p, __u32 slot, __u32 cause)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e) {
+		count(COUNTER_NOTE_EVENT_LOST, 0);
+		return;
+	}
+	e->type = type;
+	e->dataplane = s ? s->dataplane : DATAPLANE;
+	e->slot = slot;
+	e->cause = cause;
+	e->session = index;
+	e->epoch = s ? s->epoch : 0;
+	e->teid = p ? p->teid : 0;
+	e->time = bpf_ktime_get_ns();
+	if (p)
+		e->ue = p->ue;
+	else if (s)
+		e->ue = s->ue;
+	else
+		e->ue.hi = e->ue.lo = 0;
+	if (s) {
+		e->base_station = s->base_station;
+		e->gateway = s->gateway;
+	} else {
+		e->base_station.hi = e->base_station.lo = e->gateway.hi = e->gateway.lo = 0;
+	}
+	bpf_ringbuf_submit(e, 0);
+}
+
+INLINE int slow_present(void)
+{
+	__u32 port = PORT_SLOW;
+
+	return bpf_map_lookup_elem(&ports, &port) != 0;
+}
+
+/* To the control plane's TAP, behind a struct slow_header. Returns XDP_REDIRECT, or 0 and the frame is as it was. */
+INLINE int slow(struct xdp_md *ctx, __u32 op, __u32 dataplane, __u32 session, __u32 epoch, __u32 token, __u32 reason)
+{
+	if (bpf_redirect_map(&ports, PORT_SLOW, 0) != XDP_REDIRECT)
+		return 0;
+	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct slow_header)))
+		return 0;
+	struct slow_header *h = (void *)(long)ctx->data;
+	if ((void *)(h + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	memset(h->destination, 2, 6);
+	memset(h->source, 2, 6);
+	h->protocol = bpf_htons(ETH_P_SLOW);
+	h->op = op;
+	h->port = dataplane;
+	h->session = session;
+	h->epoch = epoch;
+	h->sequence = token;
+	h->reason = reason;
+	return XDP_REDIRECT;
+}
+
+#endif

@@ -1,0 +1,163 @@
+/* What happens to a frame from the core?
+ *
+ * It passes, always, but for the core's answers to our own pings. On its way it shows which tunnel leads to which UE.
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_DOWNLINK_H
+#define OFFRAMP_DOWNLINK_H
+
+#include "learn.h"
+#include "signal.h"
+#include "capture.h"
+
+/* Is it the core's answer to a ping of ours? 0 no, 1 yes, 2 yes, through the claim's tunnel. */
+GLOBAL int ping_answer(struct xdp_md *ctx, struct packet *p, struct config *cfg)
+{
+	if (!p || !cfg)
+		return 0;
+	__u8 m[64] ALIGNED;
+	__u64 cookie;
+	__u32 index, epoch;
+	const struct address *target = p->inner_v6 ? &cfg->ping_target6 : &cfg->ping_target4;
+
+	if (!(cfg->flags & (p->inner_v6 ? CONFIG_PINGER6 : CONFIG_PINGER4)) || !same_address(target, &p->remote))
+		return 0;
+	if (p->inner_v6) {
+		if (bpf_xdp_load_bytes(ctx, p->inner, m, 64) || m[6] != PROTO_ICMPV6 || m[40] != 129)
+			return 0;
+	} else if (bpf_xdp_load_bytes(ctx, p->inner, m, 44) || m[0] != 0x45 || m[9] != PROTO_ICMP || m[20] != 0) {
+		return 0;
+	}
+	const __u8 *icmp = p->inner_v6 ? m + 40 : m + 20;
+	memcpy(&cookie, icmp + 8, 8);
+	if (*(__u16 *)(icmp + 4) != cfg->ping_id || cookie != cfg->ping_cookie)
+		return 0;
+	memcpy(&index, icmp + 16, 4);
+	memcpy(&epoch, icmp + 20, 4);
+	struct session *s = session_at(index);
+	if (!s || s->epoch != epoch)
+		return 1; /* late, but ours */
+	return icmp[6] & 0x80 ? 2 : 1;
+}
+
+/* The bearer that leads to this tunnel heals, or takes a new form. */
+GLOBAL int refresh_downlink(struct xdp_md *ctx, struct packet *p, struct config *cfg, struct tunnel *t,
+				       __u32 proof)
+{
+	if (!p || !cfg || !t)
+		return 0;
+	if (!t)
+		return 0;
+	__u32 index = p->inner_v6 ? t->session6 : t->session4, slot = p->inner_v6 ? t->slot6 : t->slot4;
+	struct session *s = session_at(index);
+	struct bearer *b = bearer_at(index, slot);
+	if (!s || !b || slot >= DOWNLINK_SLOTS || s->epoch != (p->inner_v6 ? t->epoch6 : t->epoch4) || !lock_session(s))
+		return 0;
+	int stale = b->state == BEARER_STALE;
+	int healed = 0;
+	if (proof == 2 && s->flags & SESSION_CANDIDATE) {
+		struct bearer *claim = bearer_at(index, SLOT_CANDIDATE);
+		struct tunnel *claimed = claim ? bpf_map_lookup_elem(&tunnels, &claim->key) : 0;
+		/* answered where the session is known to be: the claim is its own */
+		if (claimed && same_address(&claim->key.endpoint, &s->gateway) &&
+		    same_address(&claimed->peer, &s->base_station)) {
+			adopt_claim(index, s);
+			tell(EVENT_BEARER_NEW, s, index, p, SLOT_CANDIDATE, p->message);
+		}
+	}
+	if (stale) {
+		__u32 at = now();
+		if (!proof || (b->confirm_at && at - b->confirm_at > HZ / 4))
+			healed = 1;
+		else if (!b->confirm_at)
+			b->confirm_at = at | 1;
+	}
+	if (t->psc != p->psc || b->psc != p->psc) {
+		build_header(ctx, cfg, b, p);
+		t->psc = p->psc;
+		t->format = p->flags;
+	}
+	if (healed) {
+		b->confirm_at = 0;
+		s->flags &= ~SESSION_MOVING;
+		s->aside_until = 0;
+		b->state = downlink_state(s);
+		tell(EVENT_DOWNLINK_LEARNT, s, index, p, slot, p->message);
+	}
+	unlock_session(s);
+	return stale;
+}
+
+INLINE int pass_downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p, __u32 counter)
+{
+	if (capture_on())
+		capture_frame(ctx, p, CAPTURE_PASSED, 0, 1);
+	return wire(ctx, cfg, 0, counter);
+}
+
+INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	int found, proof = 0, stale = 0;
+
+	if (!cfg)
+		return wire(ctx, 0, 0, COUNTER_PASS_BYPASS);
+	if (cfg->mode == MODE_BYPASS)
+		return wire(ctx, cfg, 0, COUNTER_PASS_BYPASS);
+	p->fragment = FRAGMENT_NONE;
+	found = parse_outer(ctx, p, 0);
+	if (found == FOUND_CONTROL) {
+		__u32 counter = COUNTER_PASS_GTPU_CONTROL;
+		if (p->message == GTPU_ERROR_INDICATION)
+			counter = error_indication(ctx, p, 0);
+		else if (p->message == GTPU_END_MARKER)
+			counter = end_marker(p);
+		return wire(ctx, cfg, 0, counter);
+	}
+	if (found == FOUND_FRAGMENT || (found == FOUND_GPDU && p->fragment))
+		return wire(ctx, cfg, 0, COUNTER_PASS_OUTER_FRAGMENT);
+	if (found != FOUND_GPDU)
+		return wire(ctx, cfg, 0, found);
+	if (p->inner_v6 > 1)
+		return pass_downlink(ctx, cfg, p, COUNTER_PASS_DOWNLINK);
+	if (cfg->flags & (CONFIG_PINGER4 | CONFIG_PINGER6) &&
+	    same_address(&p->remote, p->inner_v6 ? &cfg->ping_target6 : &cfg->ping_target4))
+		proof = ping_answer(ctx, p, cfg);
+
+	struct tunnel_key key;
+	set_tunnel_key(&key, p, 0);
+	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &key);
+	__u32 counter = COUNTER_PASS_DOWNLINK;
+	int known = t && same_address(&t->peer, &p->source) &&
+		    (p->inner_v6 ? t->flags & TUNNEL_IPV6 && t->ue6 == p->ue.hi
+				 : t->flags & TUNNEL_IPV4 && t->ue4 == mapped_ipv4(&p->ue));
+	if (known) {
+		__u32 index = p->inner_v6 ? t->session6 : t->session4, slot = p->inner_v6 ? t->slot6 : t->slot4;
+		struct bearer *b = 0;
+		if (t->last_seen != now())
+			t->last_seen = now();
+		/* The bearer is looked at when it could have changed: the header, or a session that waits. */
+		b = bearer_at(index, slot);
+		if (proof || t->psc != p->psc || (b && b->state == BEARER_STALE))
+			stale = refresh_downlink(ctx, p, cfg, t, proof);
+	} else {
+		counter = learn_downlink(ctx, p, cfg, proof);
+	}
+	if (proof) {
+		__u32 index;
+		struct session_key session;
+		session_key_of(&session, &p->ue, p->inner_v6);
+		__u32 *at = bpf_map_lookup_elem(&ue_sessions, &session);
+		if (at) {
+			index = *at;
+			struct session *s = session_at(index);
+			if (s)
+				tell(EVENT_PINGER_ANSWER, s, index, p, proof == 2 ? SLOT_CANDIDATE : 0, p->message);
+		}
+		/* on a stale tunnel it goes on: if the base station refuses it, the core learns the truth */
+		if (!stale)
+			return drop(ctx, COUNTER_DROP_PINGER_ANSWER);
+	}
+	return pass_downlink(ctx, cfg, p, counter);
+}
+
+#endif

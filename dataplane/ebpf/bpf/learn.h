@@ -1,0 +1,593 @@
+/* Whose tunnel is this, and where does the UE live now?
+ *
+ * Learning happens here, in the kernel, on the packet that shows something new (docs/packet-path.md, "Learning").
+ * Uplink teaches only from the access side, downlink only from the core side. A session is changed only under its
+ * lock; who finds it locked learns nothing and lets the packet pass.
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_LEARN_H
+#define OFFRAMP_LEARN_H
+
+#include "common.h"
+
+/* Answers of the learning functions; other values are counters to pass with. */
+#define LEARN_PROVEN (-1)
+
+INLINE int unicast_ipv4(__u32 a)
+{
+	__u8 first = a & 0xff;
+
+	return first != 0 && first != 127 && first < 224;
+}
+
+/* An address that a base station, a gateway or a UE can have. */
+INLINE int unicast(const struct address *a)
+{
+	if (is_mapped(a))
+		return unicast_ipv4(mapped_ipv4(a));
+	__u8 first = a->hi & 0xff, second = a->hi >> 8 & 0xff;
+	return first != 0xff && first != 0 && !(first == 0xfe && (second & 0xc0) == 0x80);
+}
+
+/* Takes one token of the peer that teaches. Returns 0 when it may not. */
+INLINE struct peer *peer_may_teach(const struct config *cfg, const struct address *a, int core)
+{
+	struct peer_key key = {.address = *a, .dataplane = DATAPLANE, .core = core};
+	struct peer *peer = bpf_map_lookup_elem(&peers, &key);
+	__u32 t = now();
+
+	if (!peer) {
+		struct peer first = {.tokens = cfg->learn_burst, .refilled = t};
+		bpf_map_update_elem(&peers, &key, &first, BPF_NOEXIST);
+		peer = bpf_map_lookup_elem(&peers, &key);
+		if (!peer)
+			return 0;
+	}
+	__u32 passed = t - peer->refilled;
+	if (passed >= HZ / 10) {
+		__u64 tokens = peer->tokens + (__u64)passed * cfg->learn_rate / HZ;
+		peer->tokens = tokens > cfg->learn_burst ? cfg->learn_burst : tokens;
+		peer->refilled = t;
+	}
+	if (!peer->tokens) {
+		peer->refused++;
+		count(COUNTER_NOTE_LEARNING_LIMITED, 0);
+		return 0;
+	}
+	peer->tokens--;
+	return peer;
+}
+
+/* Writes the outer header that leads to where the packet's own header leads (uplink template), or to the base station
+ * that this downlink goes to. `b` belongs to a locked session. */
+INLINE int build_header(struct xdp_md *ctx, const struct config *cfg, struct bearer *b, const struct packet *p)
+{
+	__u8 ip[8] ALIGNED;
+	__u32 l3 = p->l3;
+
+	if (l3 < 14 || l3 > 22 || bpf_xdp_load_bytes(ctx, l3, ip, 8))
+		return 0;
+	__sync_fetch_and_add(&b->sequence, 1);
+	__u8 *h = b->header;
+	__u32 failed;
+	if (l3 == 14)
+		failed = bpf_xdp_load_bytes(ctx, 0, h, 14);
+	else if (l3 == 18)
+		failed = bpf_xdp_load_bytes(ctx, 0, h, 18);
+	else
+		failed = bpf_xdp_load_bytes(ctx, 0, h, 22);
+	if (cfg->flags & CONFIG_SHARED) { /* the kernel routes what we send */
+		memcpy(h, cfg->return_mac, 6);
+		memcpy(h + 6, cfg->return_mac, 6);
+	}
+	h += l3;
+	__u32 gtp_length = p->psc ? 12 + (p->psc & 0xff) * 4 : 8;
+	__u64 sum;
+	__u16 port = bpf_htons(GTPU_PORT);
+	if (!p->v6) {
+		__u32 source = mapped_ipv4(&p->source), destination = mapped_ipv4(&p->destination);
+		*(__u16 *)h = 0x45 | (__u16)ip[1] << 8;
+		*(__u32 *)(h + 2) = 0;
+		*(__u16 *)(h + 6) = ip[6] & 0x40; /* DF as observed */
+		*(__u32 *)(h + 12) = source;
+		*(__u32 *)(h + 16) = destination;
+		__u8 ttl[2] ALIGNED;
+		if (bpf_xdp_load_bytes(ctx, l3 + 8, ttl, 2))
+			failed = 1;
+		h[8] = ttl[0];
+		h[9] = PROTO_UDP;
+		*(__u16 *)(h + 10) = 0;
+		sum = fold((__u64)*(__u32 *)h + *(__u32 *)(h + 4) + *(__u32 *)(h + 8) + source + destination);
+		h += 20;
+		b->overhead = 28 + gtp_length;
+	} else {
+		*(__u32 *)h = *(__u32 *)ip;
+		*(__u16 *)(h + 4) = 0;
+		h[6] = PROTO_UDP;
+		h[7] = ip[7];
+		memcpy(h + 8, &p->source, 16);
+		memcpy(h + 24, &p->destination, 16);
+		sum = sum_address(&p->source) + sum_address(&p->destination) + bpf_htons(PROTO_UDP);
+		h += 40;
+		b->overhead = 48 + gtp_length;
+	}
+	*(__u16 *)h = p->source_port;
+	*(__u16 *)(h + 2) = port;
+	*(__u32 *)(h + 4) = 0;
+	h += 8;
+	h[0] = 0x30 | (p->psc ? GTPU_FLAG_E : 0);
+	h[1] = GTPU_G_PDU;
+	*(__u16 *)(h + 2) = 0;
+	*(__u32 *)(h + 4) = p->teid;
+	if (p->psc) {
+		*(__u32 *)(h + 8) = bpf_htonl(GTPU_EXT_PSC);
+		*(__u32 *)(h + 12) = p->psc;
+		if ((p->psc & 0xff) == 2)
+			*(__u32 *)(h + 16) = 0;
+	}
+	if (p->v6) {
+		sum += (__u64)p->source_port + port + *(__u16 *)h + p->teid;
+		if (p->psc)
+			sum += (__u64)bpf_htonl(GTPU_EXT_PSC) + p->psc;
+	}
+	b->checksum = fold(sum);
+	b->header_length = l3 + b->overhead;
+	b->l3_offset = l3;
+	b->v6 = p->v6;
+	b->dataplane = DATAPLANE;
+	b->port_varies = p->source_port != port;
+	b->psc = p->psc;
+	__sync_fetch_and_add(&b->sequence, 1);
+	return !failed;
+}
+
+INLINE void set_tunnel_key(struct tunnel_key *key, const struct packet *p, int uplink)
+{
+	key->endpoint = p->destination;
+	key->teid = p->teid;
+	key->link = tunnel_link(DATAPLANE, p, uplink);
+}
+
+/* Forgets the tunnel of a bearer slot, but only if the tunnel is still that slot's. */
+INLINE void forget_bearer(struct bearer *b, __u32 session)
+{
+	if (b->state == BEARER_FREE && !b->key.teid)
+		return;
+	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &b->key);
+	if (t && ((t->flags & TUNNEL_IPV4 && t->session4 == session) || (t->flags & TUNNEL_IPV6 && t->session6 == session)))
+		bpf_map_delete_elem(&tunnels, &b->key);
+	b->state = BEARER_FREE;
+	b->injected_at = b->confirm_at = b->pair_teid = 0;
+}
+
+/* Binds the packet's tunnel to a session. A tunnel may carry one IPv4 and one IPv6 session of the same UE. */
+INLINE int bind_tunnel(const struct packet *p, int uplink, __u32 index, __u32 epoch, __u32 slot, __u8 flags)
+{
+	struct tunnel_key key;
+	set_tunnel_key(&key, p, uplink);
+	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &key);
+	if (t) {
+		if (p->inner_v6) {
+			t->ue6 = p->ue.hi;
+			t->session6 = index;
+			t->epoch6 = epoch;
+			t->slot6 = slot;
+		} else {
+			t->ue4 = mapped_ipv4(&p->ue);
+			t->session4 = index;
+			t->epoch4 = epoch;
+			t->slot4 = slot;
+		}
+		t->peer = p->source;
+		t->last_seen = now();
+		t->format = p->flags;
+		t->psc = p->psc;
+		t->flags = (t->flags & (TUNNEL_IPV4 | TUNNEL_IPV6)) | flags | (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4);
+		return 1;
+	}
+	struct tunnel fresh = {
+		.peer = p->source,
+		.last_seen = now(),
+		.flags = flags | (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4),
+		.format = p->flags,
+		.psc = p->psc,
+	};
+	if (p->inner_v6) {
+		fresh.ue6 = p->ue.hi;
+		fresh.session6 = index;
+		fresh.epoch6 = epoch;
+		fresh.slot6 = slot;
+	} else {
+		fresh.ue4 = mapped_ipv4(&p->ue);
+		fresh.session4 = index;
+		fresh.epoch4 = epoch;
+		fresh.slot4 = slot;
+	}
+	return bpf_map_update_elem(&tunnels, &key, &fresh, BPF_ANY) == 0;
+}
+
+/* Writes a bearer slot from the packet, binds its tunnel. */
+INLINE int write_bearer(struct xdp_md *ctx, const struct config *cfg, const struct packet *p, int uplink, __u32 index,
+			struct session *s, __u32 slot, __u32 state, __u8 flags)
+{
+	struct bearer *b = bearer_at(index, slot);
+
+	if (!b)
+		return 0;
+	forget_bearer(b, index);
+	if (!build_header(ctx, cfg, b, p))
+		return 0;
+	b->epoch = s->epoch;
+	set_tunnel_key(&b->key, p, uplink);
+	b->learnt_at = now();
+	if (!bind_tunnel(p, uplink, index, s->epoch, slot, flags)) {
+		count(COUNTER_NOTE_FULL, 0);
+		b->key.teid = 0;
+		return 0;
+	}
+	b->state = state;
+	return 1;
+}
+
+/* A slot for a new session: one given back, else one never used. Returns ~0 when there is none. */
+INLINE __u32 allocate_slot(const struct config *cfg)
+{
+	__u32 index, zero = 0;
+
+	if (!bpf_map_pop_elem(&free_slots, &index))
+		return index;
+	struct slots *slots = bpf_map_lookup_elem(&slot_state, &zero);
+	if (!slots || slots->next >= cfg->max_sessions)
+		return ~0;
+	index = __sync_fetch_and_add(&slots->next, 1);
+	return index < cfg->max_sessions ? index : ~0;
+}
+
+/* A usable downlink of the session: the slot, or ~0. */
+INLINE __u32 usable_slot(__u32 index, const struct session *s)
+{
+	for (__u32 slot = 0; slot < DOWNLINK_SLOTS; slot++) {
+		struct bearer *b = bearer_at(index, slot);
+		if (b && b->epoch == s->epoch && (b->state == BEARER_LIVE || b->state == BEARER_DRAINING))
+			return slot;
+	}
+	return ~0;
+}
+
+INLINE void forget_downlinks(__u32 index)
+{
+	for (__u32 slot = 0; slot < DOWNLINK_SLOTS; slot++) {
+		struct bearer *b = bearer_at(index, slot);
+		if (b)
+			forget_bearer(b, index);
+	}
+}
+
+/* A UE address seen for the first time. */
+INLINE int new_session(struct xdp_md *ctx, const struct config *cfg, const struct packet *p, int uplink,
+		       const struct session_key *key)
+{
+	__u32 index = allocate_slot(cfg);
+	struct session *s;
+
+	if (index == ~0u) {
+		count(COUNTER_NOTE_FULL, 0);
+		tell(EVENT_TABLE_FULL, 0, 0, p, 0, p->message);
+		return COUNTER_PASS_TABLE_FULL;
+	}
+	s = session_at(index);
+	if (!s || !lock_session(s)) {
+		bpf_map_push_elem(&free_slots, &index, 0);
+		return COUNTER_PASS_UNPROVEN;
+	}
+	if (!s->epoch)
+		s->epoch = 1;
+	s->ue = key->ue;
+	s->base_station = uplink ? p->source : p->destination;
+	s->gateway = uplink ? p->destination : p->source;
+	s->flags = uplink ? SESSION_UPLINK : 0;
+	s->dataplane = DATAPLANE;
+	s->created = s->last_seen = now();
+	s->wanted_at = s->aside_until = s->held = s->flows = 0;
+	s->link = p->link;
+	for (__u32 slot = 0; slot < BEARER_SLOTS; slot++) {
+		struct bearer *b = bearer_at(index, slot);
+		if (b) {
+			b->state = BEARER_FREE;
+			b->key.teid = 0;
+			b->injected_at = b->confirm_at = b->pair_teid = 0;
+		}
+	}
+	if (bpf_map_update_elem(&ue_sessions, key, &index, BPF_NOEXIST)) {
+		unlock_session(s);
+		bpf_map_push_elem(&free_slots, &index, 0);
+		return COUNTER_PASS_UNPROVEN; /* another CPU was first */
+	}
+	if (!write_bearer(ctx, cfg, p, uplink, index, s, uplink ? SLOT_UPLINK : 0, BEARER_LIVE,
+			  uplink ? TUNNEL_UPLINK : 0)) {
+		bpf_map_delete_elem(&ue_sessions, key);
+		s->epoch++;
+		unlock_session(s);
+		bpf_map_push_elem(&free_slots, &index, 0);
+		return COUNTER_PASS_TABLE_FULL;
+	}
+	struct peer_key peer_key = {.address = p->source, .dataplane = DATAPLANE, .core = !uplink};
+	struct peer *peer = bpf_map_lookup_elem(&peers, &peer_key);
+	if (peer)
+		__sync_fetch_and_add(&peer->sessions, 1);
+	unlock_session(s);
+	count(COUNTER_NOTE_LEARNT, 0);
+	tell(EVENT_SESSION_NEW, s, index, p, uplink ? SLOT_UPLINK : 0, p->message);
+	return LEARN_PROVEN;
+}
+
+/* May this packet teach at all? Returns LEARN_PROVEN or a counter. */
+INLINE int may_teach(struct xdp_md *ctx, const struct config *cfg, const struct packet *p, int uplink)
+{
+	const struct address *base_station = uplink ? &p->source : &p->destination;
+	const struct address *gateway = uplink ? &p->destination : &p->source;
+
+	if (p->inner_v6 == 2 || !p->teid || !unicast(&p->ue))
+		return COUNTER_PASS_NO_RULE;
+	if (!unicast(base_station) || !unicast(gateway))
+		return COUNTER_PASS_MALFORMED;
+	if (!p->v6) {
+		__u32 header[5];
+		if (p->l3 > 22 || bpf_xdp_load_bytes(ctx, p->l3, header, 20) || sum_ipv4(header) != 0xffff)
+			return COUNTER_PASS_MALFORMED;
+	}
+	if ((cfg->flags & CONFIG_ACCESS_PEERS && !prefix_has(PREFIX_ACCESS_PEER, DATAPLANE, base_station)) ||
+	    (cfg->flags & CONFIG_CORE_PEERS && !prefix_has(PREFIX_CORE_PEER, DATAPLANE, gateway)) ||
+	    (cfg->flags & CONFIG_UE_POOLS && !prefix_has(PREFIX_UE_POOL, DATAPLANE, &p->ue)))
+		return COUNTER_PASS_PEER_REFUSED;
+	return LEARN_PROVEN;
+}
+
+/* An uplink tunnel that is not known, or carries a family of addresses that it did not before. */
+GLOBAL int learn_uplink(struct xdp_md *ctx, struct packet *p, struct config *cfg)
+{
+	if (!p || !cfg)
+		return 0;
+	struct session_key key;
+	__u32 *slot;
+	struct session *s;
+	int may = may_teach(ctx, cfg, p, 1);
+
+	if (may != LEARN_PROVEN)
+		return may;
+	struct peer *peer = peer_may_teach(cfg, &p->source, 0);
+	if (!peer)
+		return COUNTER_PASS_PEER_REFUSED;
+	session_key_of(&key, &p->ue, p->inner_v6);
+	slot = bpf_map_lookup_elem(&ue_sessions, &key);
+	if (!slot) {
+		if (peer->sessions >= cfg->peer_sessions) {
+			count(COUNTER_NOTE_LEARNING_LIMITED, 0);
+			return COUNTER_PASS_PEER_REFUSED;
+		}
+		return new_session(ctx, cfg, p, 1, &key);
+	}
+	__u32 index = *slot;
+	s = session_at(index);
+	if (!s || !lock_session(s))
+		return COUNTER_PASS_UNPROVEN;
+	int answer = COUNTER_PASS_UNPROVEN;
+	if (!same_address(&s->ue, &key.ue) || s->dataplane != DATAPLANE)
+		goto out;
+	if (!(s->flags & SESSION_UPLINK) && same_address(&s->gateway, &p->destination) &&
+	    same_address(&s->base_station, &p->source)) {
+		/* the downlink was seen first, between the same two: this is its uplink */
+		if (write_bearer(ctx, cfg, p, 1, index, s, SLOT_UPLINK, BEARER_LIVE, TUNNEL_UPLINK)) {
+			s->flags |= SESSION_UPLINK;
+			s->link = p->link;
+			count(COUNTER_NOTE_LEARNT, 0);
+			answer = LEARN_PROVEN;
+		}
+		goto out;
+	}
+	/* A known UE on an unknown tunnel: a claim. One at a time; the next after five seconds of silence. */
+	struct bearer *claim = bearer_at(index, SLOT_CANDIDATE);
+	if (!claim)
+		goto out;
+	if (s->flags & SESSION_CANDIDATE && now() - claim->learnt_at < 5 * HZ)
+		goto out;
+	if (write_bearer(ctx, cfg, p, 1, index, s, SLOT_CANDIDATE, BEARER_LIVE, TUNNEL_UPLINK | TUNNEL_CANDIDATE)) {
+		s->flags |= SESSION_CANDIDATE;
+		tell(EVENT_CANDIDATE, s, index, p, SLOT_CANDIDATE, p->message);
+	}
+out:
+	unlock_session(s);
+	return answer;
+}
+
+/* The claim was right: the address has a new owner. Its flows end with the epoch, its old tunnels are forgotten. */
+INLINE void change_owner(__u32 index, struct session *s, const struct packet *p)
+{
+	struct bearer *claim = bearer_at(index, SLOT_CANDIDATE), *own = bearer_at(index, SLOT_UPLINK);
+
+	if (!claim || !own)
+		return;
+	forget_downlinks(index);
+	forget_bearer(own, index);
+	__sync_fetch_and_add(&s->epoch, 1);
+	__sync_fetch_and_add(&own->sequence, 1);
+	memcpy(own->header, claim->header, HEADER_MAX);
+	own->key = claim->key;
+	own->epoch = s->epoch;
+	own->dataplane = claim->dataplane;
+	own->header_length = claim->header_length;
+	own->l3_offset = claim->l3_offset;
+	own->v6 = claim->v6;
+	own->port_varies = claim->port_varies;
+	own->overhead = claim->overhead;
+	own->checksum = claim->checksum;
+	own->psc = claim->psc;
+	own->learnt_at = claim->learnt_at;
+	own->injected_at = claim->injected_at;
+	own->state = BEARER_LIVE;
+	__sync_fetch_and_add(&own->sequence, 1);
+	claim->state = BEARER_FREE;
+	claim->key.teid = 0;
+	s->gateway = own->key.endpoint;
+	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &own->key);
+	if (t) {
+		s->base_station = t->peer;
+		t->flags &= ~TUNNEL_CANDIDATE;
+		if (p->inner_v6) {
+			t->epoch6 = s->epoch;
+			t->slot6 = SLOT_UPLINK;
+		} else {
+			t->epoch4 = s->epoch;
+			t->slot4 = SLOT_UPLINK;
+		}
+	}
+	s->link = own->key.link & 0xffffff;
+	s->flags = SESSION_UPLINK | (s->flags & SESSION_HOLD);
+	s->flows = 0;
+	s->aside_until = 0;
+	s->created = now();
+	count(COUNTER_NOTE_OWNER_CHANGED, 0);
+}
+
+/* The claim came from the session's own UE: another uplink bearer. */
+INLINE void adopt_claim(__u32 index, struct session *s)
+{
+	struct bearer *claim = bearer_at(index, SLOT_CANDIDATE);
+
+	if (!claim)
+		return;
+	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &claim->key);
+	if (t)
+		t->flags &= ~TUNNEL_CANDIDATE;
+	claim->state = BEARER_FREE;
+	claim->key.teid = 0;
+	s->flags &= ~SESSION_CANDIDATE;
+}
+
+INLINE __u32 downlink_state(const struct session *s)
+{
+	return s->flags & SESSION_HOLD ? BEARER_DRAINING : BEARER_LIVE;
+}
+
+/* A downlink tunnel that is not known. `proof`: it carries the core's answer to a ping of ours, 2: through the claim. */
+GLOBAL int learn_downlink(struct xdp_md *ctx, struct packet *p, struct config *cfg, __u32 proof)
+{
+	if (!p || !cfg)
+		return 0;
+	struct session_key key;
+	__u32 *slot;
+	struct session *s;
+	int may = may_teach(ctx, cfg, p, 0);
+
+	if (may != LEARN_PROVEN)
+		return may == COUNTER_PASS_NO_RULE ? COUNTER_PASS_DOWNLINK : may;
+	struct peer *peer = peer_may_teach(cfg, &p->source, 1);
+	if (!peer)
+		return COUNTER_PASS_PEER_REFUSED;
+	session_key_of(&key, &p->ue, p->inner_v6);
+	slot = bpf_map_lookup_elem(&ue_sessions, &key);
+	if (!slot) {
+		if (peer->sessions >= cfg->peer_sessions) {
+			count(COUNTER_NOTE_LEARNING_LIMITED, 0);
+			return COUNTER_PASS_PEER_REFUSED;
+		}
+		return new_session(ctx, cfg, p, 0, &key);
+	}
+	__u32 index = *slot;
+	s = session_at(index);
+	if (!s || !lock_session(s))
+		return COUNTER_PASS_DOWNLINK;
+	if (!same_address(&s->ue, &key.ue) || s->dataplane != DATAPLANE)
+		goto out;
+
+	__u32 claimed = 0;
+	if (s->flags & SESSION_CANDIDATE) {
+		struct bearer *claim = bearer_at(index, SLOT_CANDIDATE);
+		if (claim) {
+			struct tunnel *t = bpf_map_lookup_elem(&tunnels, &claim->key);
+			/* claimed through the same gateway, from the base station that this goes to */
+			if (t && same_address(&claim->key.endpoint, &p->source) && same_address(&t->peer, &p->destination))
+				claimed = 1;
+		}
+	}
+	__u32 own_gateway = same_address(&s->gateway, &p->source);
+	__u32 own_station = same_address(&s->base_station, &p->destination);
+	__u32 event = EVENT_DOWNLINK_LEARNT, target = 0;
+
+	if ((proof == 2 && s->flags & SESSION_CANDIDATE) || (claimed && !(own_gateway && own_station))) {
+		change_owner(index, s, p);
+		event = EVENT_OWNER_CHANGED;
+	} else if (!own_gateway && !proof) {
+		count(COUNTER_NOTE_CONFLICT, 0);
+		goto out;
+	} else if (!own_station || s->flags & SESSION_MOVING) {
+		/* handover: the gateway sends to another base station */
+		forget_downlinks(index);
+		s->base_station = p->destination;
+		s->flags &= ~SESSION_MOVING;
+		event = EVENT_MOVED;
+		count(COUNTER_NOTE_MOVED, 0);
+	} else if (proof) {
+		/* the default bearer answers on another TEID: the old ones are gone */
+		forget_downlinks(index);
+	} else if (usable_slot(index, s) != ~0u) {
+		event = EVENT_BEARER_NEW;
+		target = ~0;
+		for (__u32 i = 0; i < DOWNLINK_SLOTS; i++) {
+			struct bearer *b = bearer_at(index, i);
+			if (b && b->state != BEARER_LIVE && b->state != BEARER_DRAINING) {
+				target = i;
+				break;
+			}
+		}
+		if (target == ~0u)
+			target = DOWNLINK_SLOTS - 1;
+	}
+	if (proof && !own_gateway)
+		s->gateway = p->source;
+	if (write_bearer(ctx, cfg, p, 0, index, s, target, downlink_state(s), 0)) {
+		count(COUNTER_NOTE_LEARNT, 0);
+		s->aside_until = 0;
+		s->last_seen = now();
+		tell(event, s, index, p, target, p->message);
+	}
+out:
+	unlock_session(s);
+	return COUNTER_PASS_DOWNLINK;
+}
+
+/* A known uplink tunnel is used from another base station (TS 23.401 §5.5.1): the UE moved, or somebody lies. It is
+ * taken, but replies wait until the core shows where the UE is. */
+GLOBAL int uplink_moved(struct xdp_md *ctx, struct packet *p, struct config *cfg, struct tunnel *t)
+{
+	if (!p || !cfg || !t)
+		return 0;
+	int may = may_teach(ctx, cfg, p, 1);
+
+	if (!t)
+		return COUNTER_PASS_UNPROVEN;
+	if (may != LEARN_PROVEN)
+		return may;
+	__u32 index = p->inner_v6 ? t->session6 : t->session4;
+	struct session *s = session_at(index);
+	if (!s || s->epoch != (p->inner_v6 ? t->epoch6 : t->epoch4) || !lock_session(s))
+		return COUNTER_PASS_UNPROVEN;
+	int moving = !same_address(&s->base_station, &p->source);
+	struct bearer *own = bearer_at(index, SLOT_UPLINK);
+	if (own && own->key.teid == p->teid && same_address(&own->key.endpoint, &p->destination))
+		build_header(ctx, cfg, own, p);
+	t->peer = p->source;
+	if (moving) {
+		s->flags |= SESSION_MOVING;
+		for (__u32 slot = 0; slot < DOWNLINK_SLOTS; slot++) {
+			struct bearer *b = bearer_at(index, slot);
+			if (b && (b->state == BEARER_LIVE || b->state == BEARER_DRAINING))
+				b->state = BEARER_STALE;
+		}
+		tell(EVENT_STALE, s, index, p, SLOT_UPLINK, p->message);
+	}
+	unlock_session(s);
+	return LEARN_PROVEN;
+}
+
+#endif

@@ -1,0 +1,274 @@
+/* Which program runs where?
+ *
+ *   access, core        on the wire's two adapters, one load per data plane
+ *   shared              on an adapter that carries both sides (A2)
+ *   from_apps           on the far end of the return veth: what apps send to UEs
+ *   from_pinger         on the far end of the pinger's veth: echo requests in a UE's name
+ *   from_slow           on the control plane's TAP: what it held, reassembled or fragmented
+ *   from_slow_uplink    its second half for frames of the access side, one per data plane (tail call)
+ *   from_slow_reply     its second half for replies (tail call)
+ *   read_clock          by test run: what time is it in jiffies?
+ *
+ * docs/packet-path.md is the specification; test/model is a second implementation of it.
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#include "uplink.h"
+#include "downlink.h"
+#include "reply.h"
+
+SEC("xdp.frags")
+int access(struct xdp_md *ctx)
+{
+	struct packet *p = new_packet();
+
+	return p ? uplink(ctx, config_of(DATAPLANE), p) : XDP_PASS;
+}
+
+SEC("xdp.frags")
+int core(struct xdp_md *ctx)
+{
+	struct packet *p = new_packet();
+
+	return p ? downlink(ctx, config_of(DATAPLANE), p) : XDP_PASS;
+}
+
+SEC("xdp.frags")
+int shared(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct config *cfg = config_of(DATAPLANE);
+	struct packet *p = new_packet();
+	struct address from;
+
+	if (!cfg || !p || data + 54 > end)
+		return XDP_PASS;
+	if (*(__u16 *)(data + 12) == bpf_htons(ETH_P_IP))
+		mapped(&from, *(__u32 *)(data + 26));
+	else if (*(__u16 *)(data + 12) == bpf_htons(ETH_P_IPV6))
+		load_address(&from, data + 22);
+	else
+		return XDP_PASS;
+	/* only what is addressed to us: anything else would loop */
+	if (*(__u32 *)data != *(__u32 *)cfg->own_mac || *(__u16 *)(data + 4) != *(__u16 *)(cfg->own_mac + 4))
+		return XDP_PASS;
+	if (prefix_has(PREFIX_ACCESS_PEER, DATAPLANE, &from))
+		return uplink(ctx, cfg, p);
+	if (prefix_has(PREFIX_CORE_PEER, DATAPLANE, &from))
+		return downlink(ctx, cfg, p);
+	return XDP_PASS;
+}
+
+/* Reads Ethernet + IP from our own side. Returns 0, or the counter to drop with. */
+INLINE int parse_plain(struct xdp_md *ctx, struct packet *p, int uplink)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	p->message = GTPU_G_PDU;
+	if (data + 34 > end)
+		return COUNTER_DROP_NOT_IP;
+	__u16 type = *(__u16 *)(data + 12);
+	p->inner = 14;
+	if (type == bpf_htons(ETH_P_IP))
+		p->inner_length = be16(data + 16);
+	else if (type == bpf_htons(ETH_P_IPV6) && data + 54 <= end)
+		p->inner_length = be16(data + 18) + 40;
+	else
+		return COUNTER_DROP_NOT_IP;
+	__u32 need = 14 + (__u32)p->inner_length;
+	if (end - data != need) {
+		__u32 whole = bpf_xdp_get_buff_len(ctx);
+		if (whole < need)
+			return COUNTER_DROP_REPLY_MALFORMED;
+		if (whole > need) {
+			if (bpf_xdp_adjust_tail(ctx, (int)need - (int)whole))
+				return COUNTER_DROP_REPLY_MALFORMED;
+			data = (void *)(long)ctx->data;
+			end = (void *)(long)ctx->data_end;
+			if (data + 34 > end)
+				return COUNTER_DROP_REPLY_MALFORMED;
+		}
+	}
+	parse_inner_addresses(p, data + 14, end, uplink);
+	if (parse_inner(ctx, p, uplink, 0))
+		return COUNTER_DROP_REPLY_MALFORMED;
+	return 0;
+}
+
+INLINE int reply(struct xdp_md *ctx, int from_hold)
+{
+	struct packet *p = new_packet();
+	struct flow_key key = {.reply = 1};
+	struct fragment_key fragment;
+	struct flow *f;
+	int refused = p ? parse_plain(ctx, p, 0) : COUNTER_DROP_NO_FLOW;
+
+	if (refused || !p)
+		return drop(ctx, refused);
+	if (is_icmp_other(p)) {
+		if (!find_quoted(ctx, p, &key, 0))
+			return drop(ctx, COUNTER_DROP_NO_FLOW);
+		f = bpf_map_lookup_elem(&flows, &key);
+		if (!f || f->action != ACTION_REPLY)
+			return drop(ctx, COUNTER_DROP_NO_FLOW);
+		p->untranslated = !same_address(&key.remote, &p->remote);
+		/* a held error comes twice: it is translated when it leaves */
+		struct bearer *b = bpf_map_lookup_elem(&bearers, &f->bearer);
+		if (from_hold || (b && b->state == BEARER_LIVE && b->epoch == f->epoch)) {
+			if (!translate_quote(ctx, p, &key, f, 0))
+				return drop(ctx, COUNTER_DROP_REPLY_MALFORMED);
+		}
+		p->fragment = FRAGMENT_LATER;
+		return send_reply(ctx, p, f, from_hold);
+	}
+	key.remote = p->remote;
+	key.ue = p->ue;
+	key.remote_port = p->remote_port;
+	key.ue_port = p->ue_port;
+	key.protocol = p->protocol;
+	if (p->fragment) {
+		fragment.source = p->remote;
+		fragment.destination = p->ue;
+		fragment.id = p->id;
+		fragment.link = ~0;
+		fragment.protocol = p->protocol;
+		fragment.pad = 0;
+		if (p->fragment == FRAGMENT_FIRST) {
+			struct fragment first = {.flow = key, .last_seen = now()};
+			bpf_map_update_elem(&fragments, &fragment, &first, BPF_ANY);
+		} else {
+			struct fragment *first = bpf_map_lookup_elem(&fragments, &fragment);
+			if (!first)
+				return drop(ctx, COUNTER_DROP_FRAGMENT);
+			key = first->flow;
+		}
+	}
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (f) {
+		if (f->action != ACTION_REPLY)
+			return drop(ctx, COUNTER_DROP_NO_FLOW);
+	} else {
+		if (!app_speaks_first(p))
+			return drop(ctx, COUNTER_DROP_NO_FLOW);
+		f = bpf_map_lookup_elem(&flows, &key);
+		if (!f)
+			return drop(ctx, COUNTER_DROP_NO_FLOW);
+	}
+	return send_reply(ctx, p, f, from_hold);
+}
+
+SEC("xdp.frags")
+int from_apps(struct xdp_md *ctx)
+{
+	return reply(ctx, 0);
+}
+
+SEC("xdp.frags")
+int from_pinger(struct xdp_md *ctx)
+{
+	struct packet *p = new_packet();
+	struct session_key key;
+	__u8 m[8];
+	int refused = p ? parse_plain(ctx, p, 1) : 1;
+
+	if (refused || !p || p->fragment || is_icmp_other(p) || (p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6) ||
+	    bpf_xdp_load_bytes(ctx, p->l4, m, 8))
+		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
+	session_key_of(&key, &p->ue, p->inner_v6);
+	__u32 *index = bpf_map_lookup_elem(&ue_sessions, &key);
+	struct session *s = index ? session_at(*index) : 0;
+	if (!s)
+		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
+	struct bearer *b = bearer_at(*index, m[6] & 0x80 ? SLOT_CANDIDATE : SLOT_UPLINK);
+	if (!b || b->state != BEARER_LIVE || b->epoch != s->epoch)
+		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
+	struct config *cfg = config_of(b->dataplane);
+	if (!cfg || cfg->mode != MODE_OFFLOAD)
+		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
+	b->injected_at = now();
+	__u32 dataplane = b->dataplane, length = p->inner_length;
+	if (!push_header(ctx, b, p, length, bpf_get_prandom_u32(), 255))
+		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
+	count_in(dataplane, COUNTER_PING_SENT, length);
+	return bpf_redirect_map(&ports, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(dataplane), XDP_DROP);
+}
+
+/* The slow port's header; the frame stays as it is. */
+INLINE int read_slow_header(struct xdp_md *ctx, struct slow_header *h)
+{
+	return !bpf_xdp_load_bytes(ctx, 0, h, sizeof(*h)) && h->protocol == bpf_htons(ETH_P_SLOW);
+}
+
+INLINE int release_hold(const struct slow_header *h)
+{
+	struct session *s = session_at(h->session);
+
+	if (!s || s->epoch != h->epoch || s->held != h->sequence || !lock_session(s))
+		return XDP_DROP;
+	for (__u32 slot = 0; slot < DOWNLINK_SLOTS; slot++) {
+		struct bearer *b = bearer_at(h->session, slot);
+		if (b && b->state == BEARER_DRAINING)
+			b->state = BEARER_LIVE;
+	}
+	__sync_fetch_and_and(&s->flags, ~SESSION_HOLD);
+	unlock_session(s);
+	return XDP_DROP;
+}
+
+SEC("xdp.frags")
+int from_slow(struct xdp_md *ctx)
+{
+	struct slow_header h;
+
+	if (!read_slow_header(ctx, &h))
+		return drop(ctx, COUNTER_DROP_SLOW_MALFORMED);
+	if (h.op == SLOW_RELEASE)
+		return release_hold(&h);
+	if (h.op == SLOW_REPLY)
+		bpf_tail_call(ctx, &from_slow_programs, FROM_SLOW_REPLY);
+	if (h.op == SLOW_REASSEMBLED || h.op == SLOW_WIRE)
+		bpf_tail_call(ctx, &from_slow_programs, h.port);
+	return drop(ctx, COUNTER_DROP_SLOW_MALFORMED);
+}
+
+SEC("xdp.frags")
+int from_slow_reply(struct xdp_md *ctx)
+{
+	if (bpf_xdp_adjust_head(ctx, sizeof(struct slow_header)))
+		return drop(ctx, COUNTER_DROP_SLOW_MALFORMED);
+	return reply(ctx, 1);
+}
+
+SEC("xdp.frags")
+int from_slow_uplink(struct xdp_md *ctx)
+{
+	struct packet *p = new_packet();
+	struct slow_header h;
+
+	if (!p || !read_slow_header(ctx, &h) || bpf_xdp_adjust_head(ctx, sizeof(h)))
+		return drop(ctx, COUNTER_DROP_SLOW_MALFORMED);
+	struct config *cfg = config_of(DATAPLANE);
+	if (h.op == SLOW_WIRE) {
+		int verdict;
+		count(COUNTER_PASS_OUTER_FRAGMENT, frame_length(ctx));
+		verdict = bpf_redirect_map(&ports, cfg && cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(DATAPLANE), XDP_DROP);
+		return verdict;
+	}
+	p->from_slow = 1;
+	p->token = h.sequence;
+	return uplink(ctx, cfg, p);
+}
+
+SEC("xdp.frags")
+int read_clock(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct clock *c = bpf_map_lookup_elem(&clock, &zero);
+
+	if (!c)
+		return XDP_ABORTED;
+	c->jiffies = bpf_jiffies64();
+	c->time = bpf_ktime_get_ns();
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";

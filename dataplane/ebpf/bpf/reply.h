@@ -1,0 +1,426 @@
+/* How do an app's replies get back into the UE's tunnel, and our pings into its uplink tunnel?
+ *
+ *   kernel routes to the return veth -> parse -> flow -> size -> translate -> prebuilt header -> access port
+ *                                                 |                              | bearer not usable
+ *                                                 v                              v
+ *                                        drop / app may speak first       the slow port holds it
+ *
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_REPLY_H
+#define OFFRAMP_REPLY_H
+
+#include "classify.h"
+#include "capture.h"
+
+struct long_sum {
+	struct xdp_md *ctx;
+	__u32 at;
+	__u32 end;
+	__u64 sum;
+};
+
+static long add_chunk(__u32 index, void *context)
+{
+	struct long_sum *l = context;
+	__u8 chunk[32] ALIGNED = {};
+	__u32 left = l->end - l->at;
+
+	if (l->at >= l->end)
+		return 1;
+	if (left > 32)
+		left = 32;
+	if (left < 1 || bpf_xdp_load_bytes(l->ctx, l->at, chunk, left))
+		return 1;
+	const __u32 *w = (const __u32 *)chunk;
+	l->sum += (__u64)w[0] + w[1] + w[2] + w[3] + w[4] + w[5] + w[6] + w[7];
+	l->at += left;
+	return 0;
+}
+
+/* Sum over the inner packet, octet by octet: for what its own checksum does not cover. */
+GLOBAL __u32 sum_octets(struct xdp_md *ctx, __u32 from, __u32 length)
+{
+	struct long_sum l = {.ctx = ctx, .at = from, .end = from + length};
+
+	bpf_loop(65536 / 32, add_chunk, &l, 0);
+	return fold(l.sum);
+}
+
+/* Sum over an inner packet whose own checksums are complete: the transport part sums to the inverse of its pseudo
+ * header, so that only the IP header has to be read (RFC 1071, RFC 8200 §8.1). */
+INLINE __u32 sum_inner(struct xdp_md *ctx, const struct packet *p, __u32 inner, __u32 length)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *c = data + (inner & 0xff);
+	__u32 protocol = p->protocol;
+
+	if (p->fragment || (protocol != PROTO_TCP && protocol != PROTO_UDP && protocol != PROTO_ICMPV6 &&
+			    (protocol != PROTO_ICMP || p->inner_v6)))
+		return sum_octets(ctx, inner, length);
+	if (!p->inner_v6) {
+		if (c + 28 > end)
+			return sum_octets(ctx, inner, length);
+		if (protocol == PROTO_UDP && !*(__u16 *)(c + 26))
+			return sum_octets(ctx, inner, length);
+		if (protocol == PROTO_ICMP)
+			return fold(0xffff);
+		__u64 pseudo = (__u64)*(__u32 *)(c + 12) + *(__u32 *)(c + 16) + bpf_htons(protocol) +
+			       bpf_htons((__u16)(length - 20));
+		return (__u16)~fold(pseudo);
+	}
+	if (c + 40 > end)
+		return sum_octets(ctx, inner, length);
+	/* the addresses and the length stand in the header and, inverted, in the transport part */
+	__u64 sum = (__u64)*(__u32 *)c + *(__u16 *)(c + 6) + (__u16)~bpf_htons(protocol);
+	return fold(sum);
+}
+
+/* Puts the inner packet, which begins after the frame's 14 octets of Ethernet header, behind the bearer's header.
+ * Returns 0 when the header changed meanwhile. */
+INLINE int push_header(struct xdp_md *ctx, struct bearer *b, const struct packet *p, __u32 length, __u32 entropy,
+		       __u32 qfi)
+{
+	__u32 sequence = *(volatile __u32 *)&b->sequence;
+	__u32 octets = b->header_length, l3 = b->l3_offset, v6 = b->v6;
+	__u32 sum_of_inner = 0;
+
+	if (sequence & 1 || octets < 50 || octets > HEADER_MAX || l3 < 14 || l3 > 22)
+		return 0;
+	if (v6)
+		sum_of_inner = sum_inner(ctx, p, 14, length);
+	if (bpf_xdp_adjust_head(ctx, 14 - (int)octets))
+		return 0;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	const __u8 *from = b->header;
+	if (data + 48 > end)
+		return 0;
+	memcpy(data, from, 48);
+	if (octets > 56) {
+		if (data + 56 > end)
+			return 0;
+		*(__u64 *)(data + 48) = *(const __u64 *)(from + 48);
+	}
+	if (octets > 64) {
+		if (data + 64 > end)
+			return 0;
+		*(__u64 *)(data + 56) = *(const __u64 *)(from + 56);
+	}
+	if (octets > 72) {
+		if (data + 72 > end)
+			return 0;
+		*(__u64 *)(data + 64) = *(const __u64 *)(from + 64);
+	}
+	if (octets > 80) {
+		if (data + 80 > end)
+			return 0;
+		*(__u64 *)(data + 72) = *(const __u64 *)(from + 72);
+	}
+	if (octets > 88) {
+		if (data + 88 > end)
+			return 0;
+		*(__u64 *)(data + 80) = *(const __u64 *)(from + 80);
+	}
+	__u64 last = octets - 8;
+	asm volatile("" : "+r"(last)); /* so that the check below is of the register that is used */
+	if (last > HEADER_MAX - 8)
+		return 0;
+	if (data + last + 8 > end)
+		return 0;
+	*(__u64 *)(data + last) = *(const __u64 *)(from + last);
+	__u32 checksum = b->checksum;
+	__u32 varies = b->port_varies;
+	__u32 psc = b->psc;
+	if (*(volatile __u32 *)&b->sequence != sequence)
+		return 0;
+
+	void *ip = data + l3;
+	__u32 udp_length = octets - l3 - (v6 ? 40 : 20) + length;
+	void *udp = ip + (v6 ? 40 : 20);
+	if (udp + 24 > end)
+		return 0;
+	__u16 port = *(__u16 *)udp;
+	if (varies) {
+		port = 0xc0 | (__u16)(entropy << 8); /* 49152.. */
+		*(__u16 *)udp = port;
+	}
+	*(__u16 *)(udp + 4) = bpf_htons((__u16)udp_length);
+	*(__u16 *)(udp + 10) = bpf_htons((__u16)(udp_length - 16));
+	if (psc && qfi < 64) {
+		if (udp + 24 > end)
+			return 0;
+		*(__u8 *)(udp + 22) = (*(__u8 *)(udp + 22) & 0xc0) | qfi;
+	}
+	if (!v6) {
+		__u16 total = bpf_htons((__u16)(udp_length + 20)), id = (__u16)entropy;
+		*(__u16 *)(ip + 2) = total;
+		*(__u16 *)(ip + 4) = id;
+		__u32 sum = checksum + total + id;
+		sum = (sum & 0xffff) + (sum >> 16);
+		*(__u16 *)(ip + 10) = ~(__u16)((sum & 0xffff) + (sum >> 16));
+	} else {
+		*(__u16 *)(ip + 4) = bpf_htons((__u16)udp_length);
+		__u64 sum = (__u64)checksum + sum_of_inner + 2 * (__u64)bpf_htons((__u16)udp_length) +
+			    bpf_htons((__u16)(udp_length - 16));
+		if (varies) /* the observed port is in the prebuilt sum */
+			sum += (__u64)port + (__u16) ~*(const __u16 *)(from + ((l3 + 40) & 0x3f));
+		if (psc && qfi < 64) /* the QFI is the third octet of its word pair */
+			sum += (__u64)(__u16)(*(__u8 *)(udp + 22) | *(__u8 *)(udp + 23) << 8) +
+			       (__u16) ~(__u16)(psc >> 16);
+		__u16 folded = ~(__u16)fold(sum);
+		*(__u16 *)(udp + 6) = folded ? folded : 0xffff;
+	}
+	return 1;
+}
+
+/* Tells the app that its packet does not fit (RFC 1191, RFC 8201), in the UE's name, back the way it came. */
+GLOBAL int too_big(struct xdp_md *ctx, struct packet *p, __u32 mtu)
+{
+	if (!p)
+		return 0;
+	__u32 quote = p->inner_v6 ? 40 + 40 : 28;
+	__u32 headers = p->inner_v6 ? 48 : 28;
+	__u32 whole = bpf_xdp_get_buff_len(ctx);
+	__u8 mac[12] ALIGNED;
+
+	if (whole < 14 + quote || bpf_xdp_load_bytes(ctx, 0, mac, 12))
+		return XDP_DROP;
+	if (bpf_xdp_adjust_tail(ctx, (int)(14 + quote) - (int)whole) || bpf_xdp_adjust_head(ctx, -(int)headers))
+		return XDP_DROP;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (data + 14 + 48 + 40 > end && (p->inner_v6 || data + 14 + 28 + 28 > end))
+		return XDP_DROP;
+	memcpy(data, mac + 6, 6);
+	memcpy(data + 6, mac, 6);
+	void *ip = data + 14;
+	if (!p->inner_v6) {
+		if (data + 14 + 28 + 28 > end)
+			return XDP_DROP;
+		*(__u16 *)(data + 12) = bpf_htons(ETH_P_IP);
+		*(__u32 *)ip = bpf_htonl(0x45000000 | (28 + 28));
+		*(__u32 *)(ip + 4) = 0;
+		*(__u32 *)(ip + 8) = bpf_htonl(64 << 24 | PROTO_ICMP << 16);
+		*(__u32 *)(ip + 12) = mapped_ipv4(&p->ue);
+		*(__u32 *)(ip + 16) = mapped_ipv4(&p->remote);
+		*(__u16 *)(ip + 10) = ~(__u16)sum_ipv4(ip);
+		*(__u32 *)(ip + 20) = bpf_htonl(3 << 24 | 4 << 16);
+		*(__u32 *)(ip + 24) = bpf_htonl(mtu);
+		const __u32 *w = ip + 20;
+		__u64 sum = 0;
+		for (int i = 0; i < 9; i++)
+			sum += w[i];
+		*(__u16 *)(ip + 22) = ~(__u16)fold(sum);
+	} else {
+		if (data + 14 + 48 + 80 > end)
+			return XDP_DROP;
+		*(__u16 *)(data + 12) = bpf_htons(ETH_P_IPV6);
+		*(__u32 *)ip = bpf_htonl(0x60000000);
+		*(__u32 *)(ip + 4) = bpf_htonl((8 + 80) << 16 | PROTO_ICMPV6 << 8 | 64);
+		memcpy(ip + 8, &p->ue, 16);
+		memcpy(ip + 24, &p->remote, 16);
+		*(__u32 *)(ip + 40) = bpf_htonl(2 << 24);
+		*(__u32 *)(ip + 44) = bpf_htonl(mtu);
+		const __u32 *w = ip + 40;
+		__u64 sum = sum_address(&p->ue) + sum_address(&p->remote) + bpf_htons(PROTO_ICMPV6) + bpf_htons(88);
+		for (int i = 0; i < 22; i++)
+			sum += w[i];
+		*(__u16 *)(ip + 42) = ~(__u16)fold(sum);
+	}
+	return XDP_TX;
+}
+
+/* Another bearer, or the slow port. Returns a bearer, or 0 with *verdict set. */
+INLINE struct bearer *choose_bearer(struct xdp_md *ctx, struct packet *p, struct flow *f, int from_hold, int *verdict)
+{
+	__u32 index = f->session;
+	struct session *s = session_at(index);
+
+	*verdict = XDP_DROP;
+	if (!s || s->epoch != f->epoch) {
+		*verdict = drop(ctx, COUNTER_DROP_NO_FLOW);
+		return 0;
+	}
+	if (from_hold || !(s->flags & SESSION_HOLD)) {
+		__u32 slot = usable_slot(index, s);
+		if (slot != ~0u)
+			return bearer_at(index, slot);
+	}
+	if (from_hold) {
+		*verdict = drop(ctx, COUNTER_DROP_NO_DOWNLINK);
+		return 0;
+	}
+	__u32 dataplane = s->dataplane, epoch = s->epoch, octets = frame_length(ctx);
+	if (now() - s->wanted_at > HZ / 10) {
+		s->wanted_at = now();
+		tell(EVENT_WANTED, s, index, p, 0, 0);
+	}
+	if (!slow_present()) {
+		*verdict = drop(ctx, COUNTER_DROP_NO_DOWNLINK);
+		return 0;
+	}
+	if (!(s->flags & SESSION_HOLD)) {
+		s->held = 0;
+		__sync_fetch_and_or(&s->flags, SESSION_HOLD);
+	}
+	__sync_fetch_and_add(&s->held, 1);
+	if (slow(ctx, SLOW_HOLD, dataplane, index, epoch, 0, 0)) {
+		count_in(dataplane, COUNTER_SLOW_HOLD, octets);
+		*verdict = XDP_REDIRECT;
+	} else {
+		*verdict = drop(ctx, COUNTER_DROP_NO_DOWNLINK);
+	}
+	return 0;
+}
+
+/* Sends a reply whose flow is known. The frame is Ethernet + IP. `l4`: from the frame's start. */
+INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int from_hold)
+{
+	__u32 t = now(), length = p->inner_length, slot = f->bearer;
+	struct bearer *b = bpf_map_lookup_elem(&bearers, &slot);
+	int verdict;
+
+	if (!b || b->state != BEARER_LIVE || b->epoch != f->epoch) {
+		b = choose_bearer(ctx, p, f, from_hold, &verdict);
+		if (!b)
+			return verdict;
+	}
+	struct config *cfg = config_of(b->dataplane);
+	if (!cfg)
+		return drop(ctx, COUNTER_DROP_REDIRECT);
+	if (length + b->overhead > cfg->mtu_access) {
+		__u32 mtu = cfg->mtu_access - b->overhead, dataplane = b->dataplane;
+		if (p->dont_fragment) {
+			count_in(dataplane, COUNTER_DROP_TOO_BIG, length);
+			return too_big(ctx, p, mtu);
+		}
+		if (slow(ctx, SLOW_TOO_BIG, dataplane, f->session, f->epoch, 0, mtu)) {
+			count_in(dataplane, COUNTER_SLOW_TOO_BIG, length);
+			return XDP_REDIRECT;
+		}
+		count_in(dataplane, COUNTER_DROP_TOO_BIG, length);
+		return XDP_DROP;
+	}
+	if (f->last_seen != t)
+		f->last_seen = t;
+	__u32 entropy = __sync_fetch_and_add(&f->packets, 1);
+	__sync_fetch_and_add(&f->bytes, length);
+	if (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) && p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER) {
+		if (p->tcp_flags & TCP_FIN)
+			f->flags |= FLOW_FIN_DOWN;
+		if (p->tcp_flags & TCP_RST)
+			f->flags |= FLOW_RST;
+		if (p->tcp_flags & TCP_SYN)
+			clamp_mss(ctx, p->l4, mss_limit(cfg, b->overhead, p->inner_v6));
+	}
+	__u32 dataplane = b->dataplane, service = f->service;
+	if (!translate(ctx, f, p, 0, 14, p->l4 - 14))
+		return drop(ctx, COUNTER_DROP_REPLY_MALFORMED);
+	if (b->injected_at != t)
+		b->injected_at = t;
+	entropy = entropy * 0x9e3779b1 ^ f->rule << 4 ^ (__u32)p->ue_port << 3 ^ p->remote_port;
+	entropy ^= entropy >> 16;
+	if (!push_header(ctx, b, p, length, entropy, f->qfi))
+		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
+	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
+	count_service(service, 1, length);
+	if (capture_on()) {
+		p->inner = frame_length(ctx) - length;
+		capture_frame(ctx, p, CAPTURE_REPLY, service, 1);
+	}
+	verdict = bpf_redirect_map(&ports, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_ACCESS(dataplane), XDP_DROP);
+	if (verdict != XDP_REDIRECT)
+		count_in(dataplane, COUNTER_DROP_REDIRECT, length);
+	return verdict;
+}
+
+struct app_search {
+	const struct packet *p;
+	__u32 count;
+	__u32 found;
+};
+
+static long search_app_rule(__u32 index, void *context)
+{
+	struct app_search *s = context;
+	__u32 zero = 0;
+
+	if (index >= s->count)
+		return 1;
+	void *set = bpf_map_lookup_elem(&rules, &zero);
+	if (!set)
+		return 1;
+	struct rule *r = bpf_map_lookup_elem(set, &index);
+	if (!r)
+		return 1;
+	const struct packet *p = s->p;
+	if (!(r->flags & RULE_APP_INITIATED) || r->action != ACTION_TAKE || r->v6 != p->inner_v6 ||
+	    !same_address(&r->endpoint, &p->remote) || (r->protocol && r->protocol != p->protocol) ||
+	    !in_prefix(&p->ue, &r->source, &r->source_mask) ||
+	    (r->endpoint_port && p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6 && r->endpoint_port != p->remote_port))
+		return 0;
+	/* the UE must see one address: a rule for a whole prefix has none to show */
+	if ((r->destination_mask.hi & r->destination_mask.lo) != ~0ULL)
+		return 0;
+	s->found = index + 1;
+	return 1;
+}
+
+/* A packet that answers nothing: may this app speak first? Enters the flow as if the UE had begun it. */
+GLOBAL int app_speaks_first(struct packet *p)
+{
+	if (!p)
+		return 0;
+	struct session_key session;
+	__u32 zero = 0;
+	struct rules_header *header = bpf_map_lookup_elem(&rules_state, &zero);
+
+	if (!header || p->fragment == FRAGMENT_LATER || is_icmp_other(p))
+		return 0;
+	if (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP && p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
+		return 0;
+	struct app_search search = {.p = p, .count = header->count};
+	bpf_loop(RULES_MAX, search_app_rule, &search, 0);
+	struct rule *r = search.found ? rule_at(search.found - 1) : 0;
+	if (!r)
+		return 0;
+	session_key_of(&session, &p->ue, p->inner_v6);
+	__u32 *index = bpf_map_lookup_elem(&ue_sessions, &session);
+	if (!index)
+		return 0;
+	struct session *s = session_at(*index);
+	struct bearer *own = s ? bearer_at(*index, SLOT_UPLINK) : 0;
+	if (!s || !own || !(s->flags & SESSION_UPLINK))
+		return 0;
+	struct config *cfg = config_of(s->dataplane);
+	if (!cfg || cfg->mode != MODE_OFFLOAD || s->flows >= cfg->ue_flows)
+		return 0;
+	struct flow_pair *pair = new_flow(*index, s, header->generation);
+	if (!pair)
+		return 0;
+	struct flow *f = &pair->uplink;
+	f->action = ACTION_TAKE;
+	f->flags = FLOW_APP_INITIATED;
+	f->service = r->service;
+	f->rule = r->id;
+	f->next_hop = r->next_hop;
+	f->bearer = *index * BEARER_SLOTS;
+	f->translated = p->remote;
+	f->translated_port = p->remote_port;
+	f->source = s->base_station;
+	f->destination = own->key.endpoint;
+	f->teid = own->key.teid;
+	f->link = own->key.link & 0xffffff;
+	/* the uplink key is what the UE will answer to */
+	struct address endpoint = p->remote;
+	__u16 port = p->remote_port;
+	p->remote = r->destination;
+	if (r->endpoint_port && p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
+		p->remote_port = bpf_htons(r->destination_port_low);
+	p->psc = 0;
+	int entered = enter_flow(p, pair, s);
+	p->remote = endpoint;
+	p->remote_port = port;
+	return entered;
+}
+
+#endif

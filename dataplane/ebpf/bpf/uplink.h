@@ -1,0 +1,371 @@
+/* What happens to a frame from the base stations?
+ *
+ *   frame -> parse -> bypass? -> protected? -> could a rule match? -> flow known -> take
+ *                                                   |                  | no
+ *                                                   | no               v
+ *                                                   +------------> tunnel known? -> learn -> decide -> take or pass
+ *
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_UPLINK_H
+#define OFFRAMP_UPLINK_H
+
+#include "classify.h"
+#include "quote.h"
+#include "signal.h"
+#include "capture.h"
+
+INLINE int is_own(const struct tunnel *t, const struct packet *p)
+{
+	if (p->inner_v6)
+		return t->flags & TUNNEL_IPV6 && t->ue6 == p->ue.hi;
+	return t->flags & TUNNEL_IPV4 && t->ue4 == mapped_ipv4(&p->ue);
+}
+
+INLINE int same_tunnel(const struct flow *f, const struct packet *p)
+{
+	return f->teid == p->teid && f->link == p->link && same_address(&f->source, &p->source) &&
+	       same_address(&f->destination, &p->destination);
+}
+
+/* Out of the tunnel and to the endpoint. */
+INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct flow *f)
+{
+	__u32 t = now();
+	__u32 length = p->inner_length;
+	struct next_hop *hop;
+	__u32 index = f->next_hop;
+
+	if (f->last_seen != t)
+		f->last_seen = t;
+	__sync_fetch_and_add(&f->packets, 1);
+	__sync_fetch_and_add(&f->bytes, length);
+	if (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) && p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER) {
+		if (p->tcp_flags & TCP_FIN)
+			f->flags |= FLOW_FIN_UP;
+		if (p->tcp_flags & TCP_RST)
+			f->flags |= FLOW_RST;
+		if (p->tcp_flags & TCP_SYN)
+			clamp_mss(ctx, p->l4, mss_limit(cfg, (p->v6 ? 64 : 44), p->inner_v6));
+	}
+	count(f->action == ACTION_ROUTE ? COUNTER_TAKE_ROUTED : COUNTER_TAKE_UPLINK, length);
+	count_service(f->service, 0, length);
+
+	__u32 frame = frame_length(ctx);
+	if (frame != (__u32)p->inner + length) { /* padding, or later buffers */
+		__u32 whole = bpf_xdp_get_buff_len(ctx);
+		if (whole > (__u32)p->inner + length && bpf_xdp_adjust_tail(ctx, (int)(p->inner + length) - (int)whole))
+			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	}
+	if (bpf_xdp_adjust_head(ctx, (int)p->inner - 14))
+		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	if (f->action == ACTION_TAKE && !translate(ctx, f, p, 1, 14, p->l4 - p->inner))
+		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	hop = bpf_map_lookup_elem(&next_hops, &index);
+	void *data = (void *)(long)ctx->data;
+	if (!hop || data + 14 > (void *)(long)ctx->data_end)
+		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	memcpy(data, hop->destination, 12);
+	*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	int verdict = bpf_redirect_map(&ports, hop->port, XDP_DROP);
+	if (verdict != XDP_REDIRECT)
+		count(COUNTER_DROP_REDIRECT, length);
+	return verdict;
+}
+
+/* Waits in user space for its first fragment, else goes on to the core. */
+INLINE int wait_for_first(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	if (slow(ctx, SLOW_INNER_FRAGMENT, DATAPLANE, 0, 0, p->token, SLOW_REASON_UNKNOWN)) {
+		count(COUNTER_SLOW_INNER_FRAGMENT, p->inner_length);
+		return XDP_REDIRECT;
+	}
+	return wire(ctx, cfg, 1, COUNTER_PASS_NO_RULE);
+}
+
+INLINE void fragment_key_of(struct fragment_key *key, const struct packet *p)
+{
+	key->source = p->ue;
+	key->destination = p->remote;
+	key->id = p->id;
+	key->link = DATAPLANE << 25;
+	key->protocol = p->protocol;
+	key->pad = 0;
+}
+
+GLOBAL int remember_fragment(struct packet *p, __u32 outer)
+{
+	struct fragment_key key;
+
+	if (!p)
+		return 0;
+	struct fragment value = {.outer = outer, .last_seen = now()};
+	fragment_key_of(&key, p);
+	uplink_key(&value.flow, p);
+	return !bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+}
+
+/* Gives a later fragment the ports of its first one. Returns 0 when that has not come. */
+GLOBAL int first_fragment(struct packet *p)
+{
+	struct fragment_key key;
+
+	if (!p)
+		return 0;
+	fragment_key_of(&key, p);
+	struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
+	if (!first)
+		return 0;
+	p->ue_port = first->flow.ue_port;
+	p->remote_port = first->flow.remote_port;
+	return 1;
+}
+
+GLOBAL int has_session(struct packet *p)
+{
+	struct session_key key;
+
+	if (!p)
+		return 0;
+	session_key_of(&key, &p->ue, p->inner_v6);
+	return bpf_map_lookup_elem(&ue_sessions, &key) != 0;
+}
+
+/* The address of a protected prefix, or GTP itself toward one. */
+INLINE int protected_drop(struct xdp_md *ctx, struct packet *p)
+{
+	__u8 protocol = 0;
+	__u16 port = 0;
+	__u32 header = p->inner_v6 ? 40 : 20;
+
+	if (!bpf_xdp_load_bytes(ctx, p->inner + (p->inner_v6 ? 6 : 9), &protocol, 1) && protocol == PROTO_UDP &&
+	    !bpf_xdp_load_bytes(ctx, p->inner + header + 2, &port, 2) &&
+	    (port == bpf_htons(GTPU_PORT) || port == bpf_htons(2123)))
+		return drop(ctx, COUNTER_DROP_GTP_IN_GTP);
+	return drop(ctx, COUNTER_DROP_PROTECTED);
+}
+
+/* An ICMP error from the UE about a packet of a taken flow goes to the app. Returns the flow, or 0. */
+INLINE struct flow *taken_error(struct xdp_md *ctx, struct packet *p)
+{
+	struct flow_key key;
+
+	if (!find_quoted(ctx, p, &key, 1))
+		return 0;
+	struct flow *f = bpf_map_lookup_elem(&flows, &key);
+	if (!f || (f->action != ACTION_TAKE && f->action != ACTION_ROUTE) || !same_tunnel(f, p))
+		return 0;
+	struct session *s = session_at(f->session);
+	if (!s || s->epoch != f->epoch)
+		return 0;
+	if (f->action == ACTION_TAKE && !translate_quote(ctx, p, &key, f, 1))
+		return 0;
+	p->fragment = FRAGMENT_LATER; /* what is left to translate is the address */
+	return f;
+}
+
+/* What becomes of an outer fragment? The first one to come decides for all of its packet: the first fragment by where
+ * it wants to go, a later one by whether there is any rule at all. Returns 0 to pass, else 1 + SLOW_REASON_*. */
+GLOBAL int outer_fate(struct packet *p, struct config *cfg)
+{
+	if (!p || !cfg)
+		return 0;
+	struct fragment_key key = {.source = p->source, .destination = p->destination, .id = p->id,
+				   .link = tunnel_link(DATAPLANE, p, 1), .protocol = PROTO_UDP | 256};
+	struct fragment *known = bpf_map_lookup_elem(&fragments, &key);
+	__u32 zero = 0, outer = 1, reason = SLOW_REASON_TAKEN;
+
+	if (known && now() - known->last_seen < 30 * HZ)
+		return known->outer == 2 ? 1 + SLOW_REASON_TAKEN : 0;
+	if (cfg->mode == MODE_OFFLOAD && slow_present()) {
+		if (p->fragment == FRAGMENT_LATER) {
+			struct rules_header *header = bpf_map_lookup_elem(&rules_state, &zero);
+			if (header && header->count) {
+				outer = 2;
+				reason = SLOW_REASON_UNKNOWN;
+			}
+		} else if (p->inner_v6 < 2 &&
+			   maybe_of(&p->remote, p->inner_v6) & (MAYBE_RULE | MAYBE_PROTECTED)) {
+			struct tunnel_key tunnel;
+			set_tunnel_key(&tunnel, p, 1);
+			struct tunnel *t = bpf_map_lookup_elem(&tunnels, &tunnel);
+			if (!t || (is_own(t, p) && !(t->flags & TUNNEL_CANDIDATE)))
+				outer = 2;
+		}
+	}
+	struct fragment value = {.outer = outer, .last_seen = now()};
+	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+	return outer == 2 ? 1 + reason : 0;
+}
+
+INLINE int outer_fragment(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	int fate = outer_fate(p, cfg);
+
+	if (fate > 0 && slow(ctx, SLOW_FRAGMENT, DATAPLANE, 0, 0, p->token, fate - 1)) {
+		count(COUNTER_SLOW_FRAGMENT, 0);
+		return XDP_REDIRECT;
+	}
+	return wire(ctx, cfg, 1, COUNTER_PASS_OUTER_FRAGMENT);
+}
+
+/* Back to where it came from: the control plane still has the fragments as they arrived. */
+INLINE int pass_uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p, __u32 counter)
+{
+	if (p->from_slow && slow(ctx, SLOW_FRAGMENT, DATAPLANE, 0, 0, p->token, SLOW_REASON_NOT_TAKEN)) {
+		count(counter, 0);
+		return XDP_REDIRECT;
+	}
+	if (capture_on())
+		capture_frame(ctx, p, CAPTURE_PASSED, 0, 0);
+	return wire(ctx, cfg, 1, counter);
+}
+
+/* The claim is still made: say so once a second, until a ping has settled it. */
+INLINE void claim_again(const struct packet *p, const struct tunnel *t)
+{
+	__u32 index = p->inner_v6 ? t->session6 : t->session4;
+	struct session *s = session_at(index);
+	__u32 at = now();
+
+	if (s && at - s->wanted_at > HZ) {
+		s->wanted_at = at;
+		tell(EVENT_CANDIDATE, s, index, p, SLOT_CANDIDATE, p->message);
+	}
+}
+
+INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	int found, wanted = 0;
+
+	if (!cfg)
+		return wire(ctx, 0, 1, COUNTER_PASS_BYPASS);
+	if (cfg->mode == MODE_BYPASS)
+		return wire(ctx, cfg, 1, COUNTER_PASS_BYPASS);
+	p->fragment = FRAGMENT_NONE;
+	found = parse_outer(ctx, p, 1);
+	if (found == FOUND_CONTROL) {
+		__u32 counter = COUNTER_PASS_GTPU_CONTROL;
+		if (p->message == GTPU_ERROR_INDICATION)
+			counter = error_indication(ctx, p, 1);
+		if (counter == COUNTER_DROP_ERROR_INDICATION)
+			return drop(ctx, counter);
+		return wire(ctx, cfg, 1, counter);
+	}
+	if (found == FOUND_FRAGMENT || (found == FOUND_GPDU && p->fragment))
+		return outer_fragment(ctx, cfg, p);
+	if (found != FOUND_GPDU)
+		return pass_uplink(ctx, cfg, p, found);
+	if (p->inner_v6 < 2) {
+		__u32 maybe = maybe_of(&p->remote, p->inner_v6);
+		if (maybe & MAYBE_PROTECTED && cfg->mode == MODE_OFFLOAD &&
+		    prefix_has(PREFIX_PROTECTED, 0, &p->remote))
+			return protected_drop(ctx, p);
+		wanted = maybe & MAYBE_RULE;
+	}
+	if (wanted) {
+		if (parse_inner(ctx, p, 1, 0))
+			return pass_uplink(ctx, cfg, p, COUNTER_PASS_INNER_MALFORMED);
+		if (p->fragment == FRAGMENT_LATER && !first_fragment(p)) {
+			if (cfg->mode == MODE_OFFLOAD && has_session(p))
+				return wait_for_first(ctx, cfg, p);
+			return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+		}
+		struct flow_key key;
+		uplink_key(&key, p);
+		struct flow *f = is_icmp_other(p) ? 0 : bpf_map_lookup_elem(&flows, &key);
+		if (f) {
+			struct session *s = session_at(f->session);
+			int current = s && s->epoch == f->epoch;
+			if (!current) {
+				forget_flow(&key, f);
+			} else if (same_tunnel(f, p)) {
+				__u32 zero = 0;
+				struct rules_header *header = bpf_map_lookup_elem(&rules_state, &zero);
+				__u32 fresh = header && header->generation == f->generation;
+				int syn = p->protocol == PROTO_TCP && !p->fragment &&
+					  (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+				if (f->action == ACTION_PASS) {
+					if (fresh || (p->protocol == PROTO_TCP && !syn)) {
+						if (f->last_seen != now())
+							f->last_seen = now();
+						if (p->fragment == FRAGMENT_FIRST)
+							remember_fragment(p, 1);
+						return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+					}
+					forget_flow(&key, f);
+				} else if (syn && (!fresh || f->flags & (FLOW_FIN_UP | FLOW_FIN_DOWN | FLOW_RST))) {
+					forget_flow(&key, f); /* the same ports, a new connection */
+				} else if (cfg->mode == MODE_OFFLOAD) {
+					if (p->fragment == FRAGMENT_FIRST)
+						remember_fragment(p, 0);
+					if (capture_on())
+						capture_packet(ctx, p, CAPTURE_TAKEN, f->service);
+					return take(ctx, cfg, p, f);
+				}
+			}
+		}
+	}
+
+	struct tunnel_key key;
+	set_tunnel_key(&key, p, 1);
+	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &key);
+	if (!t || (!is_own(t, p) && !(t->flags & (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4)))) {
+		int learnt = p->inner_v6 < 2 ? learn_uplink(ctx, p, cfg) : COUNTER_PASS_NO_RULE;
+		if (learnt != LEARN_PROVEN)
+			return pass_uplink(ctx, cfg, p, learnt);
+		t = bpf_map_lookup_elem(&tunnels, &key);
+		if (!t)
+			return pass_uplink(ctx, cfg, p, COUNTER_PASS_UNPROVEN);
+	} else {
+		if (!is_own(t, p))
+			return pass_uplink(ctx, cfg, p, COUNTER_PASS_NOT_OWN_SOURCE);
+		if (t->last_seen != now())
+			t->last_seen = now();
+		if (t->flags & TUNNEL_CANDIDATE) {
+			claim_again(p, t);
+			return pass_uplink(ctx, cfg, p, COUNTER_PASS_UNPROVEN);
+		}
+		if (!same_address(&t->peer, &p->source)) {
+			int moved = uplink_moved(ctx, p, cfg, t);
+			if (moved != LEARN_PROVEN)
+				return pass_uplink(ctx, cfg, p, moved);
+		}
+	}
+	if (!wanted)
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+	if (is_icmp_other(p)) {
+		struct flow *error = cfg->mode == MODE_OFFLOAD ? taken_error(ctx, p) : 0;
+		if (error)
+			return take(ctx, cfg, p, error);
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+	}
+	/* a flow that is known came through another of the UE's own tunnels */
+	struct flow_key flow;
+	uplink_key(&flow, p);
+	if (p->fragment == FRAGMENT_LATER)
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+	struct flow *f = bpf_map_lookup_elem(&flows, &flow);
+	if (f && !same_tunnel(f, p))
+		set_flow_tunnel(f, p);
+	if (!f || f->action == ACTION_PASS) {
+		int decided = decide(p, cfg, t);
+		if (decided >= 0) {
+			if (p->fragment == FRAGMENT_FIRST)
+				remember_fragment(p, 1);
+			return pass_uplink(ctx, cfg, p, decided);
+		}
+		f = bpf_map_lookup_elem(&flows, &flow);
+		if (!f)
+			return pass_uplink(ctx, cfg, p, COUNTER_PASS_TABLE_FULL);
+	}
+	if (cfg->mode != MODE_OFFLOAD)
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_OBSERVE);
+	if (p->fragment == FRAGMENT_FIRST)
+		remember_fragment(p, 0);
+	if (capture_on())
+		capture_packet(ctx, p, CAPTURE_TAKEN, f->service);
+	return take(ctx, cfg, p, f);
+}
+
+#endif
