@@ -1,0 +1,94 @@
+/**
+ * `offramp`: one command, one verb per file.
+ *
+ * Exit codes: 0 done, 1 failed, 2 usage or invalid configuration. What is asked for goes to standard output, what is wrong to
+ * standard error; with `--json` both are JSON.
+ */
+import { Command, CommanderError, Option } from "commander";
+import { ConfigurationError } from "../config/load.ts";
+import { messageOf } from "../errors.ts";
+import { version } from "../version.ts";
+import { checkVerb } from "./check.ts";
+import { CliError, defaultApi } from "./client.ts";
+import { elsewhere } from "./elsewhere.ts";
+import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb, traceVerb } from "./verbs.ts";
+
+const config = () => new Option("-c, --config <file>", "site.yaml").makeOptionMandatory();
+
+function api(command: Command): Command {
+  return command
+    .option("--api <url>", `the agent's API (or OFFRAMP_API; default ${defaultApi})`)
+    .option("--token <token>", "bearer token (or OFFRAMP_TOKEN)")
+    .option("--json", "print JSON");
+}
+
+export function program(): Command {
+  const offramp = new Command("offramp")
+    .description("An edge appliance: takes the GTP-U traffic of local services off the wire, and puts the replies back")
+    .version(version)
+    .enablePositionalOptions()
+    .showHelpAfterError("(--help shows how)")
+    .exitOverride();
+
+  offramp
+    .command("run")
+    .description("run the appliance in the foreground; SIGTERM ends it and leaves offloaded traffic flowing")
+    .addOption(config())
+    .option("--log-level <level>", "trace, debug, info, warn, error", "info")
+    .action(async (options) => (await import("./run.ts")).run(options));
+  offramp
+    .command("down")
+    .description("take programs and rules away; the bridge keeps the wire up")
+    .addOption(config())
+    .option("--unwire", "take the bridge away too: adapters as they were found")
+    .option("--json", "print JSON")
+    .action(async (options) => {
+      const { down } = await import("./down.ts");
+      const done = await down(options);
+      const { print } = await import("./output.ts");
+      print(done, () => [`${done.site}: down${done.unwired ? ", unwired" : "; the bridge carries the wire"}`], options);
+    });
+  checkVerb(offramp);
+  statusVerb(api(offramp.command("status")));
+  sessionsVerb(api(offramp.command("sessions")));
+  serviceVerb(offramp.command("service"), api);
+  bypassVerb(api(offramp.command("bypass")));
+  captureVerb(api(offramp.command("capture")));
+  planVerb(api(offramp.command("plan")));
+  traceVerb(api(offramp.command("trace")));
+  elsewhere(offramp, "lab", "a whole network on this machine: phones, base stations, core, appliance, apps");
+  elsewhere(offramp, "bench", "measure the data plane on this machine");
+  return offramp;
+}
+
+/** What is printed for an error, and the exit code. */
+function report(error: unknown, json: boolean): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said it
+  const lines = (value: object) => `${JSON.stringify(value, null, 2)}\n`;
+  if (error instanceof ConfigurationError) {
+    process.stderr.write(json ? lines({ file: error.file, errors: error.errors }) : `${error.message}\n`);
+    return 2;
+  }
+  if (error instanceof CliError) {
+    process.stderr.write(json ? lines(error.problem ?? { detail: error.message }) : `offramp: ${error.message}\n`);
+    return error.exitCode;
+  }
+  process.stderr.write(`offramp: ${messageOf(error)}\n`);
+  if (process.env.OFFRAMP_DEBUG) console.error(error);
+  return 1;
+}
+
+export async function main(argv: readonly string[]): Promise<number> {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0); // `| head`
+    throw error;
+  });
+  try {
+    await program().parseAsync([...argv]);
+    return typeof process.exitCode === "number" ? process.exitCode : 0;
+  } catch (error) {
+    return report(error, argv.includes("--json"));
+  }
+}
+
+process.exitCode = await main(process.argv);

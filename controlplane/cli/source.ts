@@ -1,0 +1,111 @@
+/**
+ * Where do `plan` and `trace` get the services from?
+ *
+ * From the running agent, or with `--config` from the store of a site whose agent need not run. Either way the result is
+ * plain data, and what follows is the same pure code that the agent runs.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseDocument } from "yaml";
+import type { Steering } from "../../dataplane/steering.ts";
+import { loadSite } from "../config/load.ts";
+import { messageOf, Problem } from "../errors.ts";
+import type { Service } from "../intents/model.ts";
+import { Services } from "../intents/services.ts";
+import { Store, type StoredService, storeFile } from "../store/store.ts";
+import { CliError, type Client } from "./client.ts";
+import type { PlanView } from "./views.ts";
+
+export interface Source {
+  services: StoredService[];
+  protect: string[];
+}
+
+export async function fromAgent(client: Client): Promise<Source> {
+  const [services, steering] = await Promise.all([
+    client.get<Service[]>("/service"),
+    client.get<Steering>("/api/v1/steering"),
+  ]);
+  return {
+    protect: steering.protect,
+    services: services.flatMap((service) => {
+      const rule = steering.rules.find((candidate) => candidate.name === service.name);
+      return rule ? [{ service, rule: rule.id, index: rule.service }] : [];
+    }),
+  };
+}
+
+export function fromStore(path: string): Source {
+  const config = loadSite(path);
+  if (!existsSync(join(config.stateDir, storeFile))) return { services: [], protect: config.protect };
+  const store = new Store(config.stateDir);
+  try {
+    return { services: store.services(), protect: config.protect };
+  } finally {
+    store.close();
+  }
+}
+
+/** Services that only think: no data plane, no file. */
+async function inMemory({ services, protect }: Source): Promise<Services> {
+  const next = (pick: (entry: StoredService) => number) => Math.max(0, ...services.map(pick)) + 1;
+  const numbers = { rule: next((entry) => entry.rule), index: next((entry) => entry.index) };
+  const memory = new Services({
+    store: {
+      services: () => services,
+      allocate: () => ({ rule: numbers.rule++, index: numbers.index++ }),
+      put: () => {},
+      remove: () => {},
+    },
+    dataplane: { apply: async () => {}, flushService: async () => 0 },
+    protect,
+    rules: 65_535,
+  });
+  await memory.start();
+  return memory;
+}
+
+export const steeringOf = async (source: Source): Promise<Steering> => (await inMemory(source)).steering();
+
+/** What adding these services one after the other would change. @throws CliError naming the one that is refused */
+export async function plan(source: Source, wanted: readonly unknown[]): Promise<PlanView[]> {
+  const memory = await inMemory(source);
+  const plans: PlanView[] = [];
+  for (const [index, body] of wanted.entries()) {
+    const before = memory.steering();
+    try {
+      const { name } = (body ?? {}) as { name?: unknown };
+      const exists = typeof name === "string" && memory.get(name) !== undefined;
+      const service = exists ? await memory.update(name, body) : await memory.create(body);
+      const after = memory.steering();
+      const text = (rule: unknown) => JSON.stringify(rule);
+      const [old, now] = [new Set(before.rules.map(text)), new Set(after.rules.map(text))];
+      const remove = before.rules.filter((rule) => !now.has(text(rule)));
+      const add = after.rules.filter((rule) => !old.has(text(rule)));
+      plans.push({ service: service.name, change: !exists ? "add" : add.length > 0 ? "replace" : "none", remove, add });
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      throw new CliError(`service ${index + 1} of ${wanted.length}: ${error.detail}`, 1, error.document());
+    }
+  }
+  return plans;
+}
+
+/** One service or a list of them, YAML or JSON. @throws CliError */
+export function readServices(path: string): unknown[] {
+  let text: string;
+  try {
+    text = readFileSync(path === "-" ? 0 : path, "utf8");
+  } catch (error) {
+    throw new CliError(`${path}: ${messageOf(error)}`, 2);
+  }
+  const document = parseDocument(text, { prettyErrors: true });
+  const wrong = document.errors[0];
+  if (wrong) throw new CliError(`${path}: ${wrong.message}`, 2);
+  const value: unknown = document.toJS({ maxAliasCount: 100 });
+  const list = Array.isArray(value) ? value : [value];
+  if (list.length === 0 || list.some((entry) => typeof entry !== "object" || entry === null)) {
+    throw new CliError(`${path}: must hold a service, or a list of services`, 2);
+  }
+  return list;
+}

@@ -1,0 +1,105 @@
+/**
+ * Why is this packet taken, or left alone?
+ *
+ * Walks one uplink packet through the same rules that the kernel has, in the same order, and names each rule that is met.
+ * What depends on the moment (is the tunnel proven, has the connection been seen from its SYN, is a table full) is not
+ * known here; `capture` shows that.
+ */
+import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
+import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
+import { type Decoded, decodeFrame, type PacketFields, type Tunnel } from "./frame.ts";
+import { ruleText } from "./views.ts";
+
+export interface TraceStep {
+  rule: string;
+  met: boolean;
+  /** The first member of the match that does not hold. */
+  because?: string;
+}
+
+export interface Trace {
+  packet?: PacketFields;
+  tunnel?: Tunnel;
+  steps: TraceStep[];
+  /** `pass` to the opposite port, `take` or `route` out of the tunnel, `drop`. */
+  verdict: "pass" | "take" | "route" | "drop";
+  /** The name that metrics and captures have for it. */
+  reason: string;
+  text: string;
+}
+
+const within = (prefix: string, address: string) => contains(parsePrefix(prefix), host(parseAddress(address)));
+const inRange = (range: [number, number], port: number | undefined) =>
+  port !== undefined && port >= range[0] && port <= range[1];
+
+/** Undefined when the rule matches. */
+function mismatch({ match }: SteeringRule, packet: PacketFields): string | undefined {
+  if (match.destination && !within(match.destination, packet.destination))
+    return `destination is not in ${match.destination}`;
+  if (match.source && !within(match.source, packet.source)) return `source is not in ${match.source}`;
+  if (match.protocol !== undefined && match.protocol !== packet.protocol) return `protocol is not ${match.protocol}`;
+  if (match.destinationPorts && !inRange(match.destinationPorts, packet.destinationPort)) {
+    return `destination port is not ${match.destinationPorts.join("-")}`;
+  }
+  if (match.sourcePorts && !inRange(match.sourcePorts, packet.sourcePort)) {
+    return `source port is not ${match.sourcePorts.join("-")}`;
+  }
+  return undefined;
+}
+
+/** @throws AddressError when a field is no address */
+export function tracePacket(steering: Steering, packet: PacketFields): Trace {
+  const protector = steering.protect.find((prefix) => within(prefix, packet.destination));
+  if (protector) {
+    const text = `dropped: ${packet.destination} is in ${protector}, which is protected from UEs`;
+    return { packet, steps: [], verdict: "drop", reason: "drop_protected", text };
+  }
+  const steps: TraceStep[] = [];
+  for (const rule of steering.rules) {
+    const because = mismatch(rule, packet);
+    steps.push({ rule: ruleText(rule), met: because === undefined, ...(because && { because }) });
+    if (because !== undefined) continue;
+    if (rule.action === "pass") {
+      const text = `passes to the core: service "${rule.name}" leaves it there`;
+      return { packet, steps, verdict: "pass", reason: "pass_no_rule", text };
+    }
+    if (rule.action === "route") {
+      const text = `taken by service "${rule.name}", handed to the apps' network untranslated`;
+      return { packet, steps, verdict: "route", reason: "take_routed", text };
+    }
+    const port = rule.endpoint?.port ?? packet.destinationPort;
+    const text = `taken by service "${rule.name}": destination becomes ${rule.endpoint?.address}${port === undefined ? "" : ` port ${port}`}`;
+    return { packet, steps, verdict: "take", reason: "take_uplink", text };
+  }
+  return { packet, steps, verdict: "pass", reason: "pass_no_rule", text: "passes to the core: no rule matches" };
+}
+
+export function traceFrame(steering: Steering, frame: Uint8Array): Trace {
+  const decoded: Decoded = decodeFrame(frame);
+  if ("stopped" in decoded) {
+    const text = `passes untouched: ${decoded.stopped}`;
+    return { steps: [], verdict: "pass", reason: "pass_not_understood", text };
+  }
+  return { ...tracePacket(steering, decoded.inner), tunnel: decoded.tunnel };
+}
+
+const endOf = (address: string, port: number | undefined) =>
+  port === undefined ? address : `${address.includes(":") ? `[${address}]` : address}:${port}`;
+
+export function traceLines({ packet, tunnel, steps, text }: Trace): string[] {
+  const lines: string[] = [];
+  if (tunnel) {
+    const tags = tunnel.vlans.length > 0 ? ` VLAN ${tunnel.vlans.join(".")}` : "";
+    const qfi = tunnel.qfi === undefined ? "" : ` QFI ${tunnel.qfi}`;
+    lines.push(
+      `tunnel 0x${tunnel.teid.toString(16).padStart(8, "0")} ${tunnel.source} → ${tunnel.destination}${tags}${qfi}`,
+    );
+  }
+  if (packet) {
+    const { source, sourcePort, destination, destinationPort, protocol } = packet;
+    lines.push(`packet ${endOf(source, sourcePort)} → ${endOf(destination, destinationPort)} protocol ${protocol}`);
+  }
+  for (const step of steps)
+    lines.push(`  ${step.met ? "✓" : "·"} ${step.rule}${step.because ? `  (${step.because})` : ""}`);
+  return [...lines, text];
+}

@@ -1,0 +1,277 @@
+/**
+ * The verbs that ask a running agent, or its store.
+ *
+ * Each declares its options, gets data, and hands data and a formatter to `print`.
+ */
+import { createWriteStream, readFileSync } from "node:fs";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Mode } from "../../dataplane/dataplane.ts";
+import { messageOf } from "../errors.ts";
+import type { Service } from "../intents/model.ts";
+import { AddressError } from "../intents/prefix.ts";
+import { CliError, Client, type ClientOptions, query } from "./client.ts";
+import { print, type Show } from "./output.ts";
+import { frameOf } from "./pcap.ts";
+import { fromAgent, fromStore, plan, readServices, steeringOf } from "./source.ts";
+import { traceFrame, traceLines, tracePacket } from "./trace.ts";
+import { planLines, type SessionsView, type StatusView, serviceLines, sessionLines, statusLines } from "./views.ts";
+
+type Common = ClientOptions & Show;
+type Dataplanes = StatusView["dataplanes"];
+
+function whole(text: string): number {
+  if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError("must be a whole number");
+  return Number(text);
+}
+
+export function statusVerb(command: Command): void {
+  command.description("mode, adapters, programs and counters").action(async (options: Common) => {
+    const client = new Client(options);
+    const health = await client.get<{ version: string }>("/healthz");
+    let missing: string | undefined;
+    try {
+      await client.get("/readyz");
+    } catch (error) {
+      if (!(error instanceof CliError) || !error.problem) throw error;
+      missing = error.problem.detail ?? error.problem.title;
+    }
+    const [dataplanes, services, { counters }] = await Promise.all([
+      client.get<Dataplanes>("/api/v1/dataplanes"),
+      client.get<Service[]>("/service"),
+      client.get<Pick<StatusView, "counters">>("/api/v1/counters"),
+    ]);
+    const status: StatusView = {
+      ready: missing === undefined,
+      ...(missing !== undefined && { missing }),
+      version: health.version,
+      dataplanes,
+      services: services.length,
+      counters,
+    };
+    print(status, statusLines, options);
+  });
+}
+
+export function sessionsVerb(command: Command): void {
+  command
+    .description("UE addresses and their tunnels")
+    .option("--ue <address>", "only this UE")
+    .option("--teid <teid>", "only sessions with this tunnel id, decimal or 0x…")
+    .option("--dataplane <name>", "only on this data plane")
+    .option("--offset <n>", "skip so many", whole, 0)
+    .option("--limit <n>", "show so many", whole, 100)
+    .action(
+      async (options: Common & { ue?: string; teid?: string; dataplane?: string; offset: number; limit: number }) => {
+        const { ue, teid, dataplane, offset, limit } = options;
+        const path = `/api/v1/sessions${query({ ue, teid, dataplane, offset, limit })}`;
+        print(await new Client(options).get<SessionsView>(path), sessionLines, options);
+      },
+    );
+}
+
+interface AddOptions extends Common {
+  file?: string;
+  ip?: string;
+  app?: string;
+  priority?: string;
+  dst?: string;
+  src?: string;
+  protocol?: string;
+  dport?: string;
+  sport?: string;
+  endpoint?: string;
+  appInitiated?: boolean;
+  replace?: boolean;
+}
+
+/** The form that the options mean. Only what was given is sent: the agent judges it. */
+function serviceOf(name: string | undefined, options: AddOptions): unknown[] {
+  if (options.file !== undefined) {
+    if (name !== undefined) throw new CliError("give a name and options, or --file, not both", 2);
+    return readServices(options.file);
+  }
+  if (name === undefined) throw new CliError("service add needs a name, or --file", 2);
+  const extension = options.appInitiated ? { appInitiated: true } : {};
+  if (options.ip !== undefined || options.app !== undefined) {
+    return [{ name, serviceIP: options.ip, applicationIP: options.app, ...extension }];
+  }
+  const { priority, dst, src, protocol, dport, sport, endpoint } = options;
+  const everyone = (dst ?? "").includes(":") ? "::/0" : "0.0.0.0/0";
+  const rules = { priority, nw_dst: dst, nw_src: src ?? everyone, protocol, tp_dst: dport, tp_src: sport, endpoint };
+  return [{ name, rules, ...extension }];
+}
+
+export function serviceVerb(command: Command, api: (command: Command) => Command): void {
+  command.description("add, list and remove services");
+  api(command.command("ls"))
+    .description("list all services")
+    .action(async (options: Common) =>
+      print(await new Client(options).get<Service[]>("/service"), serviceLines, options),
+    );
+  api(command.command("add"))
+    .argument("[name]")
+    .description("add a service; active when this returns")
+    .option("-f, --file <file>", "one service or a list, YAML or JSON; - is standard input")
+    .option("--ip <address>", "first form: address that UEs use")
+    .option("--app <address>", "first form: address of the application")
+    .option("--priority <n>", "second form: 0..65535, the highest is applied")
+    .option("--dst <prefix>", "second form: destination on the uplink")
+    .option("--src <prefix>", "second form: source on the uplink (default: every UE)")
+    .option("--protocol <p>", "second form: icmp, tcp, udp or the number")
+    .option("--dport <port>", "second form: destination port or range")
+    .option("--sport <port>", "second form: source port or range")
+    .option("--endpoint <to>", "second form: address, address:port, or local")
+    .option("--app-initiated", "the application may speak first")
+    .option("--replace", "change the service if it exists")
+    .action(async (name: string | undefined, options: AddOptions) => {
+      const client = new Client(options);
+      const added: Service[] = [];
+      const known = options.replace ? (await client.get<Service[]>("/service")).map((service) => service.name) : [];
+      for (const body of serviceOf(name, options)) {
+        const given = (body as { name?: unknown }).name;
+        const exists = typeof given === "string" && known.includes(given);
+        const path = exists ? `/service/${encodeURIComponent(given)}` : "/service";
+        added.push(await client.json<Service>(exists ? "PUT" : "POST", path, body));
+      }
+      print(added, serviceLines, options);
+    });
+  api(command.command("rm"))
+    .argument("<name>", "name, or service IP")
+    .description("remove a service; its flows run on to their end")
+    .option("--flush", "end its flows at once")
+    .action(async (name: string, options: Common & { flush?: boolean }) => {
+      const path = `/service/${encodeURIComponent(name)}${query({ flush: options.flush ? "true" : undefined })}`;
+      const removed = await new Client(options).json<Service>("DELETE", path);
+      print(removed, () => [`removed ${removed.name}`], options);
+    });
+}
+
+export function bypassVerb(command: Command): void {
+  command
+    .argument("<on|off>", "on: everything passes, at once; off: back to what site.yaml says")
+    .argument("[dataplane]", "default: all")
+    .description("take nothing any more, or again; remembered over restarts")
+    .action(async (state: string, only: string | undefined, options: Common) => {
+      if (state !== "on" && state !== "off") throw new CliError(`bypass is "on" or "off", not "${state}"`, 2);
+      const client = new Client(options);
+      const names =
+        only === undefined ? (await client.get<Dataplanes>("/api/v1/dataplanes")).map((one) => one.name) : [only];
+      const mode: Mode | "configured" = state === "on" ? "bypass" : "configured";
+      const done: Dataplanes = [];
+      for (const name of names) {
+        done.push(await client.json("PUT", `/api/v1/dataplanes/${encodeURIComponent(name)}/mode`, { mode }));
+      }
+      print(done, () => done.map((one) => `${one.name}: ${one.mode}`), options);
+    });
+}
+
+interface CaptureVerbOptions extends Common {
+  write?: string;
+  ue?: string;
+  teid?: string;
+  layer?: string;
+  snap?: number;
+  count?: number;
+  seconds?: number;
+}
+
+export function captureVerb(command: Command): void {
+  command
+    .description("packets from the program itself, as pcapng, until Ctrl-C")
+    .option("-w, --write <file>", "file; - or none is standard output")
+    .option("--ue <address>", "only this UE")
+    .option("--teid <teid>", "only this tunnel id")
+    .addOption(new Option("--layer <layer>", "with the tunnel, without, or each").choices(["outer", "inner", "both"]))
+    .option("--snap <octets>", "copy so many of each packet", whole)
+    .option("--count <n>", "end after so many packets", whole)
+    .option("--seconds <n>", "end after so long", whole)
+    .action(async ({ write = "-", ue, teid, layer, snap, count, seconds, ...options }: CaptureVerbOptions) => {
+      if (write === "-" && process.stdout.isTTY)
+        throw new CliError("a capture is not for a terminal: use --write <file>", 2);
+      const abort = new AbortController();
+      for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => abort.abort());
+      const path = `/api/v1/capture${query({ ue, teid, layer, snap, packets: count, seconds })}`;
+      try {
+        const response = await new Client(options).request("GET", path, undefined, abort.signal);
+        if (!response.body) return;
+        const out = write === "-" ? process.stdout : createWriteStream(write);
+        await pipeline(Readable.fromWeb(response.body as import("node:stream/web").ReadableStream), out);
+      } catch (error) {
+        if (!abort.signal.aborted) throw error instanceof CliError ? error : new CliError(messageOf(error));
+      }
+    });
+}
+
+export function planVerb(command: Command): void {
+  command
+    .description("what adding the services of a file would change; without a file, the rules as they are")
+    .option("-f, --file <file>", "one service or a list, YAML or JSON; - is standard input")
+    .option("-c, --config <file>", "use the store of this site.yaml instead of a running agent")
+    .action(async (options: Common & { file?: string; config?: string }) => {
+      const source = options.config === undefined ? await fromAgent(new Client(options)) : fromStore(options.config);
+      if (options.file !== undefined) return print(await plan(source, readServices(options.file)), planLines, options);
+      const steering = await steeringOf(source);
+      const { ruleText } = await import("./views.ts");
+      print(
+        steering,
+        () => [...steering.rules.map(ruleText), `protect ${steering.protect.join(" ") || "nothing"}`],
+        options,
+      );
+    });
+}
+
+interface TraceOptions extends Common {
+  config?: string;
+  pcap?: string;
+  frame: number;
+  ue?: string;
+  dst?: string;
+  protocol?: string;
+  sport?: number;
+  dport?: number;
+}
+
+const protocolNumbers: Record<string, number> = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 };
+
+export function traceVerb(command: Command): void {
+  command
+    .description("walk one uplink packet through the rules, naming each")
+    .option("-c, --config <file>", "use the store of this site.yaml instead of a running agent")
+    .option("--pcap <file>", "take the packet from a capture file (pcap or pcapng)")
+    .option("--frame <n>", "which frame of it, from 1", whole, 1)
+    .option("--ue <address>", "source")
+    .option("--dst <address>", "destination")
+    .option("--protocol <p>", "tcp, udp, icmp, icmpv6 or the number", "tcp")
+    .option("--sport <port>", "source port", whole)
+    .option("--dport <port>", "destination port", whole)
+    .action(async (options: TraceOptions) => {
+      const { pcap, frame, ue, dst, sport, dport, config } = options;
+      if (pcap === undefined && (ue === undefined || dst === undefined)) {
+        throw new CliError("trace needs --pcap <file>, or --ue and --dst", 2);
+      }
+      const given = options.protocol ?? "tcp";
+      const protocol = protocolNumbers[given] ?? Number(given);
+      if (!Number.isInteger(protocol) || protocol > 255) throw new CliError(`--protocol ${given}: not a protocol`, 2);
+      const steering = await steeringOf(
+        config === undefined ? await fromAgent(new Client(options)) : fromStore(config),
+      );
+      try {
+        const traced =
+          pcap !== undefined
+            ? traceFrame(steering, frameOf(readFileSync(pcap), frame))
+            : tracePacket(steering, {
+                source: ue ?? "",
+                destination: dst ?? "",
+                protocol,
+                ...(sport !== undefined && { sourcePort: sport }),
+                ...(dport !== undefined && { destinationPort: dport }),
+              });
+        print(traced, traceLines, options);
+      } catch (error) {
+        if (error instanceof AddressError) throw new CliError(error.message, 2);
+        throw pcap === undefined ? error : new CliError(`${pcap}: ${messageOf(error)}`);
+      }
+    });
+}
