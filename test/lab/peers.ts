@@ -6,7 +6,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { gatewayAddress, uePool, uePool6 } from "./lab.ts";
+import { gatewayAddress, uePool, uePool6 } from "./topology.ts";
 
 /** Configuration file of gateway `g`: an IPv4 access point `internet` and an IPv6 one `inet6`. */
 export function ggsnConfig(options: { directory: string; g: number }): string {
