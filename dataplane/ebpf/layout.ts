@@ -256,9 +256,8 @@ export const config = struct("config", {
   learn_burst: u32,
   ue_flows: u32,
   return_mac: bytes(6),
-  pad0: u16,
+  own_mac: bytes(6),
   max_sessions: u32,
-  pad1: u32,
 });
 
 export const peer = struct("peer", { sessions: u32, tokens: u32, refilled: u32, refused: u32 });

@@ -192,15 +192,21 @@ export const errno = (): number => koffi.errno();
 /** `EPERM` for 1, `errno 9999` for one without a name. */
 export const errnoName = (value: number): string => names.get(Math.abs(value)) ?? `errno ${Math.abs(value)}`;
 
-/** The kernel or libbpf refused; `code` is the errno (positive), `log` what libbpf printed about it. */
+/** The end of a verifier's log says why; its beginning is long. */
+const lastLines = (log: string): string => log.split("\n").slice(-40).join("\n");
+
+/** The kernel or libbpf refused; `code` is the errno (positive), `log()` all of what libbpf printed about it. */
 export class BpfError extends DataplaneError {
+  readonly log: () => string;
+
   constructor(
     doing: string,
     object: string,
     readonly code: number,
-    readonly log = "",
+    log = "",
   ) {
-    super(`${doing} ${object}: ${errnoName(code)}${log ? `\n${log}` : ""}`, object);
+    super(`${doing} ${object}: ${errnoName(code)}${log ? `\n${lastLines(log)}` : ""}`, object);
+    this.log = () => log;
   }
 }
 
