@@ -7,6 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { FakeGateway, type Format, GtpPeer, type Received, udpPacket } from "../lab/gtp-peer.ts";
 import { baseStationAddress6, edgeOnly, gatewayAddress6, internet, internet6 } from "../lab/lab.ts";
+import { until } from "../lab/netns.ts";
 import { inScene, type Scene } from "./scene.ts";
 
 const ue = "10.45.0.2";
@@ -124,6 +125,20 @@ test(
     assert.is(answer.server, "edge");
     assert.is(answer.client, phone.ip);
     assert.is((await scene.lab.phoneHttp(phone, `http://[${internet6.host}]/`)).server, "internet");
+  }),
+);
+
+test(
+  "the reply carries the DSCP of the observed downlink",
+  inScene(scripted, async (scene) => {
+    const { enb, core } = await here(scene);
+    core.tos(0xb8);
+    const capture = scene.lab.machines.start("ran0", "tcpdump", [
+      ...["tcpdump", "-lnvi", "eth0", "udp port 2152 and ip[1] & 0xfc = 0xb8 and src", core.address],
+    ]);
+    await capture.said(/listening on/);
+    await reply(enb, core, { up: {}, down: {} });
+    await until("both packets", () => capture.log.split("tos 0xb8").length > 2, 3000);
   }),
 );
 

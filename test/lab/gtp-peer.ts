@@ -25,7 +25,7 @@ import {
   udp,
 } from "../packets/frame.ts";
 import { sleep } from "./netns.ts";
-import { inNamespace, roomy, Tun } from "./setns.ts";
+import { inNamespace, roomy, setTos, Tun } from "./setns.ts";
 
 /** How a peer writes its G-PDUs. */
 export interface Format {
@@ -212,6 +212,11 @@ export class GtpPeer {
   async after(ms: number, match: (message: Received) => boolean = () => true): Promise<Received[]> {
     await sleep(ms);
     return this.received.filter(match);
+  }
+
+  /** TOS octet of all that is sent from now on. */
+  tos(value: number): void {
+    setTos(this.socket, value);
   }
 
   forget(): void {

@@ -7,7 +7,7 @@
  * ended by that pid, on `destroy`, at the end of this process, and on SIGINT and SIGTERM.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -233,10 +233,7 @@ export class Machines {
 
   /** Starts one of the helpers beside this file, whether this runs from source or compiled. */
   helper(name: string, label: string, file: string, args: string[] = []): Process {
-    const source = import.meta.url.endsWith(".ts");
-    const path = new URL(`./${file}.${source ? "ts" : "js"}`, import.meta.url).pathname;
-    const loader = source ? ["--import", import.meta.resolve("tsx")] : [];
-    return this.start(name, label, [process.execPath, ...loader, path, ...args]);
+    return this.start(name, label, [process.execPath, ...program(file), ...args]);
   }
 
   async destroy(): Promise<void> {
@@ -258,6 +255,17 @@ export class Machines {
     for (const name of this.names) removeNamespaceNow(name);
     this.forget();
   }
+}
+
+/** A helper's file and what node needs to run it: as built, when that is current (it starts in a tenth of the time). */
+function program(file: string): string[] {
+  const own = new URL(`./${file}.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url).pathname;
+  if (own.endsWith(".js")) return [own];
+  const built = new URL(`../../dist/test/lab/${file}.js`, import.meta.url).pathname;
+  const age = (path: string): number => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const sources = [own, new URL("./pattern.ts", import.meta.url).pathname].map(age);
+  if (age(built) > Math.max(...sources)) return [built];
+  return ["--import", import.meta.resolve("tsx"), own];
 }
 
 const ownerFile = (prefix: string): string => join("/run", `offramp-${prefix}.pid`);

@@ -41,17 +41,24 @@ export function inNamespace<T>(name: string, make: () => T): T {
 
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
+const SOL_IP = 0;
+const IP_TOS = 1;
 
-/** Room for a burst of thousands of small packets, beyond net.core.rmem_max. */
-export function roomy(socket: Socket): void {
-  // The descriptor is the only way to an option that Node has no name for.
+function setOption(socket: Socket, level: number, name: number, value: number): void {
+  // The descriptor is the only way to options that Node has no name for.
   const symbol = Object.getOwnPropertySymbols(socket).find((one) => one.description === "state symbol");
   const state = symbol ? (socket as unknown as Record<symbol, { handle?: { fd?: number } }>)[symbol] : undefined;
   const fd = state?.handle?.fd ?? -1;
-  const size = Buffer.alloc(4);
-  size.writeInt32LE(32 << 20);
-  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) !== 0) throw new Error("SO_RCVBUFFORCE failed");
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(value);
+  if (fd < 0 || setsockopt(fd, level, name, bytes, 4) !== 0) throw new Error(`setsockopt ${level} ${name} failed`);
 }
+
+/** Room for a burst of thousands of small packets, beyond net.core.rmem_max. */
+export const roomy = (socket: Socket): void => setOption(socket, SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20);
+
+/** Sets the TOS octet of what an IPv4 socket sends; it must be bound. */
+export const setTos = (socket: Socket, tos: number): void => setOption(socket, SOL_IP, IP_TOS, tos);
 
 /** A TUN device of this process: IP packets in and out, no header in front. */
 export class Tun {
