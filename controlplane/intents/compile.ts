@@ -89,8 +89,14 @@ function match(intent: Intent): Match {
   };
 }
 
-function rule({ intent, rule: id, index }: NumberedIntent): SteeringRule {
-  return {
+/** Entries never change, so with thousands of services a change of one costs one. */
+const compiled = new WeakMap<NumberedIntent, SteeringRule>();
+
+function rule(entry: NumberedIntent): SteeringRule {
+  const known = compiled.get(entry);
+  if (known) return known;
+  const { intent, rule: id, index } = entry;
+  const made: SteeringRule = {
     id,
     service: index,
     name: intent.name,
@@ -100,6 +106,8 @@ function rule({ intent, rule: id, index }: NumberedIntent): SteeringRule {
     ...(intent.endpoint && { endpoint: intent.endpoint }),
     appInitiated: intent.appInitiated,
   };
+  compiled.set(entry, made);
+  return made;
 }
 
 /** Highest priority first; equal priorities do not meet, so their order is only made definite. */

@@ -51,6 +51,8 @@ export class Services {
   readonly #options: ServicesOptions;
   readonly #protect: Prefix[];
   #entries: Entries = new Map();
+  /** Made when it is asked for, and again after a change. */
+  #names: { of: Entries; byIndex: Map<number, string> } | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: ServicesOptions) {
@@ -88,8 +90,11 @@ export class Services {
 
   /** Name of the service whose counters have this index. */
   nameOf(index: number): string | undefined {
-    for (const [name, entry] of this.#entries) if (entry.index === index) return name;
-    return undefined;
+    if (this.#names?.of !== this.#entries) {
+      const byIndex = new Map([...this.#entries.values()].map((entry) => [entry.index, entry.service.name]));
+      this.#names = { of: this.#entries, byIndex };
+    }
+    return this.#names.byIndex.get(index);
   }
 
   numbered(): NumberedIntent[] {
