@@ -267,11 +267,15 @@ export class FakeGateway extends GtpPeer {
   private readonly bearers = new Map<string, { enb: string; teid: number; format: Format }>();
   /** Answers nothing while false. */
   answering = true;
+  /** Uplink TEIDs that it has given; others draw an Error Indication. Absent: any will do. */
+  uplinks: Set<number> | undefined;
 
   constructor(namespace: string, address: string) {
     super(namespace, address);
     this.onMessage((m) => {
-      if (this.answering && isGpdu(m) && m.inner) this.answer(m.inner);
+      if (!this.answering || !isGpdu(m) || !m.inner) return;
+      if (this.uplinks && !this.uplinks.has(m.teid)) this.errorIndication(m.from, m.teid);
+      else this.answer(m.inner);
     });
   }
 
