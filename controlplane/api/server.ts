@@ -86,7 +86,9 @@ function setUpErrors(app: Server, { metrics, log }: ApiContext, routes: RouteTab
   app.setNotFoundHandler((request, reply) => {
     const path = (request.raw.url ?? "/").split("?", 1)[0] ?? "/";
     const methods = routes.methods(path);
-    if (methods.length === 0) return sendProblem(new Problem("not-found", "there is nothing here"), request, reply);
+    // A wildcard route that did not find its file answers by this handler as well.
+    if (methods.length === 0 || methods.includes(request.method))
+      return sendProblem(new Problem("not-found", "there is nothing here"), request, reply);
     reply.header("allow", methods.join(", "));
     const problem = new Problem("method-not-allowed", `this path answers to ${methods.join(", ")}`);
     return sendProblem(problem, request, reply);

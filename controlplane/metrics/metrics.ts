@@ -66,8 +66,8 @@ export class Metrics {
           for (const sample of dataplane.counters()) {
             const kind = kindOf.get(sample.name) ?? "note";
             if ((kind === "note") !== notes) continue;
-            const labels = { dataplane: sample.dataplane, [label]: sample.name };
-            this.inc(notes ? labels : { ...labels, verdict: kind }, Number(sample[pick]));
+            const labels = { dataplane: sample.dataplane, ...(!notes && { verdict: kind }), [label]: sample.name };
+            this.inc(labels, Number(sample[pick]));
           }
         },
       });
