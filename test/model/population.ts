@@ -1,0 +1,181 @@
+/**
+ * Who talks in the differential run?
+ *
+ * A small network, so that frames meet state often: base stations and gateways over IPv4 and IPv6, some behind VLAN tags,
+ * some with PDU Session Containers, UEs with one or both families, services, apps, protected prefixes, a pinger.
+ */
+import type { Random } from "../packets/prng.ts";
+import { addressOf } from "./read.ts";
+import type { ModelConfig, ModelRule } from "./state.ts";
+
+export interface Ue {
+  v4?: string;
+  /** Any address of its /64. */
+  v6?: string;
+  tunnels: { gateway: string; station: string; up: number; down: number }[];
+  /** VLAN ids, outermost first. */
+  tags: number[];
+  n3: boolean;
+  qfi: number;
+  sequence: boolean;
+  /** UDP source port of the core side. */
+  sport: number;
+}
+
+export const stations = ["198.18.1.10", "198.18.1.11", "198.18.1.12", "2001:db8:1::10", "2001:db8:1::11"];
+export const gateways = ["198.18.2.10", "198.18.2.11", "2001:db8:2::10"];
+export const strangers = ["192.0.2.99", "2001:db8:99::9"];
+
+export const apps = {
+  web: "10.60.0.10",
+  dns: "10.60.0.11",
+  any: "10.60.0.12",
+  net: "10.60.0.13",
+  web6: "2001:db8:60::10",
+  first: "10.60.0.14",
+};
+
+export const services = {
+  web: "203.0.113.80",
+  dns: "203.0.113.53",
+  any: "203.0.113.90",
+  net: "203.0.114.7",
+  gateway: "198.51.100.20",
+  web6: "2001:db8:80::80",
+  first: "203.0.113.44",
+  other: "203.0.115.1",
+  other6: "2001:db8:81::9",
+  protected: "192.0.2.5",
+};
+
+export const pingTarget = "203.0.113.10";
+export const pingTarget6 = "2001:db8:10::17";
+const host = (text: string) => ({ address: addressOf(text), bits: 128 });
+const prefix4 = (text: string, bits: number) => ({ address: addressOf(text), bits: 96 + bits });
+
+export const rules: ModelRule[] = [
+  {
+    id: 11,
+    service: 1,
+    action: "take",
+    family: 4,
+    destination: host(services.web),
+    protocol: 6,
+    destinationPorts: [80, 80],
+    endpoint: addressOf(apps.web),
+    endpointPort: 8080,
+    nextHop: 0,
+  },
+  {
+    id: 12,
+    service: 2,
+    action: "take",
+    family: 4,
+    destination: host(services.dns),
+    protocol: 17,
+    destinationPorts: [53, 53],
+    endpoint: addressOf(apps.dns),
+    nextHop: 1,
+  },
+  {
+    id: 13,
+    service: 3,
+    action: "take",
+    family: 4,
+    destination: host(services.any),
+    endpoint: addressOf(apps.any),
+    nextHop: 2,
+  },
+  {
+    id: 14,
+    service: 4,
+    action: "pass",
+    family: 4,
+    destination: prefix4("203.0.114.0", 24),
+    protocol: 6,
+    destinationPorts: [443, 443],
+    nextHop: 0,
+  },
+  {
+    id: 15,
+    service: 4,
+    action: "take",
+    family: 4,
+    destination: prefix4("203.0.114.0", 24),
+    source: prefix4("10.45.0.0", 30),
+    endpoint: addressOf(apps.net),
+    nextHop: 0,
+  },
+  { id: 16, service: 5, action: "route", family: 4, destination: host(services.gateway), nextHop: 1 },
+  {
+    id: 17,
+    service: 6,
+    action: "take",
+    family: 6,
+    destination: host(services.web6),
+    endpoint: addressOf(apps.web6),
+    endpointPort: 8080,
+    nextHop: 2,
+  },
+  {
+    id: 18,
+    service: 7,
+    action: "take",
+    family: 4,
+    destination: host(services.first),
+    protocol: 17,
+    destinationPorts: [5000, 5000],
+    endpoint: addressOf(apps.first),
+    endpointPort: 6000,
+    nextHop: 1,
+    appInitiated: true,
+  },
+];
+
+const hop = (n: number) => ({ destination: Uint8Array.of(2, 9, 9, 9, 9, n), source: Uint8Array.of(2, 8, 8, 8, 8, n) });
+
+export const cookie = Uint8Array.of(0x6f, 0x66, 0x72, 0x61, 0x6d, 0x70, 1, 2);
+
+export function config(r: Random): ModelConfig {
+  const all = (list: string[]) => list.map((text) => host(text));
+  return {
+    mode: r.oneIn(12) ? r.pick(["observe", "bypass"] as const) : "offload",
+    mtuAccess: r.pick([1500, 1500, 1400]),
+    peerSessions: r.oneIn(6) ? 3 : 1000,
+    ueFlows: r.oneIn(5) ? 4 : 64,
+    maxSessions: r.oneIn(8) ? 4 : 1000,
+    accessPeers: r.oneIn(3) ? all(stations.slice(0, 4)) : undefined,
+    corePeers: r.oneIn(3) ? all(gateways) : undefined,
+    uePools: r.oneIn(3) ? [prefix4("10.45.0.0", 29), { address: addressOf("2001:db8:45::"), bits: 48 }] : undefined,
+    protect: [prefix4("192.0.2.0", 24), prefix4("198.18.0.0", 15), { address: addressOf("2001:db8:2::"), bits: 48 }],
+    pinger: r.oneIn(4)
+      ? undefined
+      : { target4: addressOf(pingTarget), target6: addressOf(pingTarget6), id: 0x4f52, cookie },
+    slowPort: !r.oneIn(4),
+    nextHops: [hop(1), hop(2), hop(3)],
+  };
+}
+
+/** Some UEs; TEIDs are small and used again by others, as in real networks. */
+export function population(r: Random): Ue[] {
+  return Array.from({ length: 7 }, (_, i) => {
+    const v6outside = r.oneIn(4);
+    const of = (list: string[]) => r.pick(list.filter((text) => text.includes(":") === v6outside));
+    const family = r.below(4);
+    return {
+      v4: family === 3 ? undefined : `10.45.0.${i + 1}`,
+      v6: family === 3 || family === 2 ? `2001:db8:45:${i + 1}::${r.below(3) + 1}` : undefined,
+      tunnels: Array.from({ length: 3 }, (_, n) => ({
+        gateway: of(gateways),
+        station: of(stations),
+        up: 0x100 + i + n * 16,
+        down: r.oneIn(3) ? 0x100 + i + n * 16 : 0x200 + i + n * 16,
+      })),
+      tags: r.oneIn(4) ? (r.oneIn(2) ? [100 + i] : [20, 100 + i]) : [],
+      n3: r.oneIn(2),
+      qfi: r.pick([1, 5, 9, 63]),
+      sequence: r.oneIn(5),
+      sport: r.oneIn(3) ? r.between(1024, 65535) : 2152,
+    };
+  });
+}
