@@ -32,8 +32,8 @@ export interface HoldQueue {
   octets: number;
   /** Replies that the kernel had counted in this hold when the last one we read left it. */
   received: number;
-  /** Since when the kernel's count has been ahead of ours with nothing left to read; undefined while it is not. */
-  behindSince?: number;
+  /** Since when the kernel's count has differed from ours with the port read empty, and the least that it differed. */
+  behind?: { since: number; by: number };
 }
 
 export class Hold {

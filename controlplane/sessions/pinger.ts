@@ -76,7 +76,7 @@ export class Pinger {
     const key = keyOf(track.session, track.candidate);
     const known = this.entries.get(key);
     if (known && known.track.epoch === track.epoch) {
-      known.track.ue = track.ue;
+      if (!track.ue.endsWith("::")) known.track.ue = track.ue; // a prefix alone says less than what is known
       if (track.cause === "stale") known.track.cause = "stale";
       return;
     }

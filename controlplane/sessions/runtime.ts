@@ -11,7 +11,6 @@
  *        └──▶ Pinger stops, SlowDispatch sends what is held and ends the hold
  *   no answer in time ──▶ what is held is dropped, the UE's traffic goes to the core for a while (DESIGN 7)
  */
-import { isIPv6 } from "node:net";
 import type { Dataplane, DataplaneEvent } from "../../dataplane/dataplane.ts";
 import type { PingerSetup, SlowPath } from "../../dataplane/slow-path.ts";
 import { buildEcho, CANDIDATE_BIT } from "./echo.ts";
@@ -22,6 +21,8 @@ import { SlowDispatch } from "./slow.ts";
 
 const DEFAULT_HOLD_MS = 5000;
 const ASIDE_MS = 30_000;
+/** DataplaneEvent.slot of an answer that came through the claim's tunnel (SLOT_CANDIDATE). */
+const SLOT_CANDIDATE = 4;
 
 export interface SessionsOptions {
   dataplane: Pick<Dataplane, "on">;
@@ -43,6 +44,8 @@ export class SessionsRuntime {
   private readonly pinger: Pinger;
   private readonly now: () => number;
   private readonly senders = new Map<string, PingSender>();
+  /** Claims that the core did not answer: not asked for again before. Ordered by time. */
+  private readonly refuted = new Map<number, { until: number }>();
   private readonly warned = new Set<string>();
   private readonly counts = { pingsFailed: 0, answered: 0, aside: 0, untargeted: 0 };
   private unsubscribe: (() => void) | undefined;
@@ -139,7 +142,8 @@ export class SessionsRuntime {
         break;
       case "pinger-answer":
         this.counts.answered++;
-        this.stopPings(session, epoch);
+        if (event.slot === SLOT_CANDIDATE) this.pinger.stop(session, true);
+        else this.stopPings(session, epoch);
         this.dispatch.learnt(session, epoch);
         break;
       case "downlink-learnt":
@@ -171,7 +175,9 @@ export class SessionsRuntime {
       return;
     }
     const { intervalMs, giveUpMs } = setup;
-    const track = { session, epoch, dataplane, ue, candidate: cause === "candidate", cause, intervalMs, giveUpMs };
+    const candidate = cause === "candidate";
+    if (candidate && (this.refuted.get(session)?.until ?? 0) > this.now()) return;
+    const track = { session, epoch, dataplane, ue, candidate, cause, intervalMs, giveUpMs };
     if (this.needed(track)) this.pinger.start(track, this.now());
   }
 
@@ -194,6 +200,10 @@ export class SessionsRuntime {
     const { pings, gaveUp } = this.pinger.tick(this.now());
     for (const ping of pings) this.send(ping);
     for (const track of gaveUp) this.giveUp(track);
+    for (const [session, { until }] of this.refuted) {
+      if (until > this.now()) break;
+      this.refuted.delete(session);
+    }
     this.dispatch.tick();
     this.arm();
   }
@@ -206,7 +216,9 @@ export class SessionsRuntime {
       return;
     }
     const { id, cookie, device } = setup;
-    const { ue, session, epoch } = track;
+    const { session, epoch } = track;
+    // Only a prefix is known: any interface id in it is the UE's.
+    const ue = track.ue.endsWith("::") ? `${track.ue}1` : track.ue;
     const sequence = count | (track.candidate ? CANDIDATE_BIT : 0);
     const packet = buildEcho({ ue, target, id, sequence, cookie, session, epoch });
     if (!packet) return;
@@ -224,10 +236,16 @@ export class SessionsRuntime {
 
   /** The core does not answer: the UE's traffic goes to it for a while, and shows where the UE is on its way back. */
   private giveUp(track: PingTrack): void {
-    if (track.candidate || !this.needed({ ...track, cause: "wanted" })) return;
+    const asideMs = this.options.asideMs ?? ASIDE_MS;
+    if (track.candidate) {
+      this.refuted.delete(track.session);
+      this.refuted.set(track.session, { until: this.now() + asideMs });
+      return;
+    }
+    if (!this.needed({ ...track, cause: "wanted" })) return;
     this.dispatch.hold.forget(track.session, "gaveUp");
     this.slow.clearWanted(track.session, track.epoch);
-    if (this.slow.setAside(track.session, track.epoch, this.options.asideMs ?? ASIDE_MS)) this.counts.aside++;
+    if (this.slow.setAside(track.session, track.epoch, asideMs)) this.counts.aside++;
   }
 
   /** Once per turn of the event loop, however many events came. */
@@ -257,4 +275,5 @@ export class SessionsRuntime {
   }
 }
 
-const targetFor = (setup: PingerSetup, ue: string): string | undefined => (isIPv6(ue) ? setup.target6 : setup.target);
+const targetFor = (setup: PingerSetup, ue: string): string | undefined =>
+  ue.includes(":") ? setup.target6 : setup.target;

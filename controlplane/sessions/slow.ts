@@ -12,8 +12,8 @@
  *   4. write "release" with the count of the last  the program ends the hold only if it has counted no more
  *   5. if it still holds, back to 1
  *
- * A reply that the program counted but that its port had no room for never comes: when nothing has been readable for a
- * while and the program is still ahead, its count is taken as ours.
+ * A reply that the program counted but that its port had no room for never comes: when the program has been ahead for
+ * a while, whatever else came, the difference is taken as lost.
  */
 import type { SlowFrame, SlowFromUser, SlowPath, SlowSession } from "../../dataplane/slow-path.ts";
 import { fragmentIpv4 } from "./fragment.ts";
@@ -30,6 +30,7 @@ const ORIGINALS = 256; // packets whose fragments are kept meanwhile
 /** `reason` of a fragment (dataplane/ebpf/bpf/structs.h). */
 const REASON_TAKEN = 0;
 const REASON_NOT_TAKEN = 2;
+const PASSES = 2; // over the sessions that something came for, per look at the port
 const MAY_BOUNCE = 1200; // octets of a reply from which on it may be too big for its tunnel
 
 export interface SlowOptions {
@@ -206,8 +207,9 @@ export class SlowDispatch {
     for (const piece of pieces) if (this.writeReply(frame, piece)) this.counts.cut++;
   }
 
+  /** A session that replies keep coming for has its turn again with the next tick, not now. */
   private drainTouched(): void {
-    while (this.touched.size > 0) {
+    for (let pass = 0; pass < PASSES && this.touched.size > 0; pass++) {
       const sessions = [...this.touched];
       this.touched.clear();
       for (const session of sessions) {
@@ -216,6 +218,8 @@ export class SlowDispatch {
         else this.unfinished.delete(session);
       }
     }
+    for (const session of this.touched) this.unfinished.add(session);
+    this.touched.clear();
   }
 
   /** Ends the hold if the downlink is known; else leaves it as it is. */
@@ -263,27 +267,30 @@ export class SlowDispatch {
     this.counts.releases++;
     const after = this.path.session(session, epoch);
     if (!after?.hold) return "again";
-    if (after.held === queue.received) {
-      queue.behindSince = undefined;
-      return "later"; // another writer was at the session; nothing is lost by asking again
-    }
-    return this.behind(queue, after.held) ? "again" : "later";
+    return this.catchUp(queue) ? "again" : "later";
   }
 
-  /** The program has counted replies that we have not read: on their way, or lost. True when they are known to be lost. */
-  private behind(queue: HoldQueue, held: number): boolean {
-    const now = this.options.now();
-    const before = queue.received;
+  /**
+   * The program still holds: it has counted replies that we have not read. They are on their way, or lost. What its
+   * count has been ahead at every look for a while is lost, also while others keep coming. True when there is something
+   * to do at once.
+   */
+  private catchUp(queue: HoldQueue): boolean {
     this.readAll();
-    if (queue.received !== before) {
-      queue.behindSince = undefined;
-      return true;
+    const held = this.path.session(queue.session, queue.epoch)?.held;
+    if (held === undefined) return true;
+    const now = this.options.now();
+    const by = held - queue.received;
+    if (by === 0) {
+      queue.behind = undefined; // the missing ones came, or another writer was at the session
+      return queue.replies.length > 0;
     }
-    queue.behindSince ??= now;
-    if (now - queue.behindSince < BEHIND_MS) return false;
-    this.counts.lost += Math.max(0, held - queue.received);
-    queue.received = held;
-    queue.behindSince = undefined;
+    queue.behind ??= { since: now, by };
+    queue.behind.by = Math.min(queue.behind.by, by);
+    if (now - queue.behind.since < BEHIND_MS) return queue.replies.length > 0;
+    this.counts.lost += Math.max(0, queue.behind.by);
+    queue.received += queue.behind.by;
+    queue.behind = undefined;
     return true;
   }
 

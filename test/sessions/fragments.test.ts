@@ -62,7 +62,7 @@ const optionList = fc
 const shape = fc.record({
   tags: fc.constantFrom<number[]>([], [7], [7, 0x2fff]),
   options: optionList,
-  payload: fc.uint8Array({ minLength: 1, maxLength: 4000 }),
+  payload: fc.uint8Array({ minLength: 1, maxLength: 4000, size: "max" }),
   id: fc.nat(0xffff),
 });
 
@@ -76,6 +76,8 @@ function feed(frames: Uint8Array[], reassembler = new Reassembler()): Uint8Array
   return out;
 }
 
+const orders = fc.array(fc.nat(1000), { maxLength: 40, size: "max" });
+
 const shuffled = <T>(items: T[], order: number[]): T[] =>
   items
     .map((item, i) => ({ item, key: order[i % Math.max(1, order.length)] ?? 0, i }))
@@ -84,7 +86,7 @@ const shuffled = <T>(items: T[], order: number[]): T[] =>
 
 test("DESIGN 18: a reply cut for its tunnel fits, and is the same again after reassembly in any order, twice cut as well", () => {
   fc.assert(
-    fc.property(shape, fc.integer({ min: 96, max: 1500 }), fc.array(fc.nat(1000)), (what, mtu, order) => {
+    fc.property(shape, fc.integer({ min: 96, max: 1500 }), orders, (what, mtu, order) => {
       const whole = ipv4(what);
       const pieces = fragmentIpv4(whole, mtu) as Uint8Array[];
       const twice = pieces.flatMap((piece) => fragmentIpv4(piece, 88) as Uint8Array[]);
@@ -202,10 +204,10 @@ function ipv6Fragments(
 test("DESIGN 18: outer IPv6 fragments become the packet without its fragment header, in any order, duplicates or not", () => {
   fc.assert(
     fc.property(
-      fc.uint8Array({ minLength: 16, maxLength: 3000 }),
-      fc.array(fc.nat(400), { minLength: 1, maxLength: 8 }),
+      fc.uint8Array({ minLength: 16, maxLength: 3000, size: "max" }),
+      fc.array(fc.nat(400), { minLength: 1, maxLength: 8, size: "max" }),
       fc.nat(3),
-      fc.array(fc.nat(1000)),
+      orders,
       fc.boolean(),
       (payload, cuts, options, order, doubled) => {
         const rounded = payload.map((octet) => octet);
@@ -310,6 +312,39 @@ test("HOSTILE: fragments that cannot belong to one packet are discarded by name"
   const reassembler = new Reassembler();
   assert.equal(feed([short, sample, new Uint8Array(3)], reassembler), []);
   assert.is(reassembler.discarded().length, 3);
+});
+
+test("RFC 791: whether it may be fragmented again stays as it was", () => {
+  const pieces = cut(sample, 14, [
+    [0, 40],
+    [40, 100],
+  ]);
+  for (const piece of pieces) {
+    piece[20] = (piece[20] as number) | 0x40;
+    put16(piece, 24, 0);
+    put16(piece, 24, checksum(piece, 14, 34));
+  }
+  const [whole] = feed(pieces) as [Uint8Array];
+  assert.is(u16(whole, 20), 0x4000);
+  assert.is(checksum(whole, 14, 34), 0);
+});
+
+test("one fragment that a rule may take decides for all of its packet", () => {
+  const [first, last] = cut(sample, 14, [
+    [0, 40],
+    [48, 100],
+  ]) as [Uint8Array, Uint8Array];
+  for (const [taken, ...order] of [
+    [false, false, false],
+    [true, false, true],
+    [true, true, false],
+  ]) {
+    const reassembler = new Reassembler();
+    reassembler.accept(first, "s1", 0, order[0] as boolean);
+    reassembler.accept(last, "s1", 0, order[1] as boolean);
+    reassembler.expire(2000);
+    assert.equal(reassembler.discarded(), [{ reason: "timeout", link: "s1", taken, fragments: [first, last] }]);
+  }
 });
 
 test("fragments of other links, tags, addresses, protocols and identifications never meet", () => {

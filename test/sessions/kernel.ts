@@ -50,6 +50,8 @@ export class ModelKernel implements SlowPath {
     intervalMs: 200,
     giveUpMs: 5000,
   };
+  /** Whether held replies say which one of their hold they are. */
+  sequences = true;
   /** Octets from which on a reply comes back as too big. */
   mtu = 1500;
   private listener: () => void = () => {};
@@ -84,7 +86,7 @@ export class ModelKernel implements SlowPath {
     session.hold = true;
     session.wanted = true;
     session.held++;
-    this.toUser("hold", index, session.epoch, session.held, 0, frame);
+    this.toUser("hold", index, session.epoch, this.sequences ? session.held : 0, 0, frame);
   }
 
   toUser(

@@ -158,6 +158,17 @@ test("a reboot with 20000 UEs is no storm, and who gets no turn is given up, not
   assert.is(settled.size, 20_000);
 });
 
+test("a flood of newcomers leaves repeats their share, and repeats delay no newcomer", () => {
+  const pinger = new Pinger({ rate: 100, burst: 10 });
+  pinger.start(track(0, { giveUpMs: 60_000 }), 0);
+  let repeats = 0;
+  for (let ms = 0; ms < 10_000; ms++) {
+    if (ms % 5 === 0) pinger.start(track(1 + ms, { giveUpMs: 60_000 }), ms); // twice what the rate allows
+    repeats += pinger.tick(ms).pings.filter(({ track }) => track.session === 0).length;
+  }
+  assert.ok(repeats > 1, String(repeats));
+});
+
 const step = fc.oneof(
   fc.record({ what: fc.constant("start" as const), session: fc.nat(20), candidate: fc.boolean() }),
   fc.record({ what: fc.constant("stop" as const), session: fc.nat(20), candidate: fc.boolean() }),
@@ -167,7 +178,7 @@ const step = fc.oneof(
 test("for any order of starts, stops and waits: the rate holds, stopped is silent, none is sent faster than its interval, all end", () => {
   const limits = { rate: 20, burst: 5 };
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 80, size: "max" }), (steps) => {
       const pinger = new Pinger(limits);
       const running = new Map<string, { started: number; last?: number }>();
       const key = (session: number, candidate: boolean): string => `${session} ${candidate}`;

@@ -131,6 +131,17 @@ test("DESIGN 6: a claim is pinged through its own tunnel until it is settled, an
     event("candidate", 5);
     await pass(5300);
     assert.is(session.aside, 0);
+    const asked = pings.length;
+    event("candidate", 5);
+    await pass(300);
+    assert.is(pings.length, asked, "whoever claims it again has to wait");
+    await pass(30_000);
+    event("candidate", 5);
+    await pass(10);
+    assert.is(pings.length, asked + 1);
+    event("pinger-answer", 5, { slot: 4 });
+    await pass(300);
+    assert.is(pings.length, asked + 1, "the core has answered the claim");
   }));
 
 test("a stale bearer is asked for although another one lives; without uplink, target or session nobody is pinged", () =>
@@ -160,6 +171,19 @@ test("a stale bearer is asked for although another one lives; without uplink, ta
     assert.is(count("pinger_no_target"), 1);
     assert.is(count("hold_dropped_expired"), 1);
     assert.is(kernel.sessions.get(6)?.aside, 0);
+  }));
+
+test("A5: an IPv6 UE is pinged from the address last seen, and from its prefix when nothing else is known", () =>
+  withRuntime(async ({ kernel, pings, event, pass }) => {
+    kernel.add(5);
+    const source = (): string => pings.at(-1)?.packet.slice(16, 48) ?? "";
+    event("stale", 5, { ue: "2001:db8:1::" });
+    await pass(10);
+    assert.is(source(), "20010db8000100000000000000000001");
+    event("wanted", 5, { ue: "2001:db8:1::abcd" });
+    event("stale", 5, { ue: "2001:db8:1::" });
+    await pass(200);
+    assert.is(source(), "20010db800010000000000000000abcd");
   }));
 
 test("a session that is gone is forgotten with all that waited for it", () =>
