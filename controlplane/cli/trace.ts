@@ -49,6 +49,7 @@ function mismatch({ match }: SteeringRule, packet: PacketFields): string | undef
 
 /** @throws AddressError when a field is no address */
 export function tracePacket(steering: Steering, packet: PacketFields): Trace {
+  for (const address of [packet.source, packet.destination]) parseAddress(address);
   const protector = steering.protect.find((prefix) => within(prefix, packet.destination));
   if (protector) {
     const text = `dropped: ${packet.destination} is in ${protector}, which is protected from UEs`;
