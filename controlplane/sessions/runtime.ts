@@ -143,7 +143,7 @@ export class SessionsRuntime {
       case "pinger-answer":
         this.counts.answered++;
         if (event.slot === SLOT_CANDIDATE) this.pinger.stop(session, true);
-        else this.stopPings(session, epoch);
+        else if (!this.unusable(session, epoch)) this.stopPings(session, epoch);
         this.dispatch.learnt(session, epoch);
         break;
       case "downlink-learnt":
@@ -188,6 +188,12 @@ export class SessionsRuntime {
     if (track.candidate) return session.candidate;
     if (!session.uplink || session.aside) return false;
     return track.cause === "stale" || session.moving || !session.downlink;
+  }
+
+  /** Answered, and yet not usable: a bearer that was refused before is trusted again only after a second answer. */
+  private unusable(session: number, epoch: number): boolean {
+    const now = this.slow.session(session, epoch);
+    return now !== undefined && (now.moving || !now.downlink);
   }
 
   /** A claim goes on being asked for until the session says that it is settled. */

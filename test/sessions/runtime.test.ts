@@ -144,6 +144,25 @@ test("DESIGN 6: a claim is pinged through its own tunnel until it is settled, an
     assert.is(pings.length, asked + 1, "the core has answered the claim");
   }));
 
+test("DESIGN 6: a bearer that was refused is asked for again until it is usable, not only until the first answer", () =>
+  withRuntime(async ({ kernel, pings, event, pass }) => {
+    const session = kernel.add(5);
+    event("stale", 5);
+    await pass(10);
+    event("pinger-answer", 5);
+    await pass(400);
+    assert.is(pings.length, 3);
+    session.downlink = true;
+    event("pinger-answer", 5);
+    await pass(400);
+    assert.is(pings.length, 3);
+    event("stale", 5);
+    await pass(10);
+    event("pinger-answer", 5);
+    await pass(400);
+    assert.is(pings.length, 4, "another bearer lives: one answer is enough");
+  }));
+
 test("a stale bearer is asked for although another one lives; without uplink, target or session nobody is pinged", () =>
   withRuntime(async ({ kernel, pings, event, pass, count }) => {
     const session = kernel.add(5);
