@@ -22,8 +22,10 @@ export function frameOf(file: Uint8Array, wanted: number): Uint8Array {
   throw new Error("not a capture file: neither pcap nor pcapng");
 }
 
-const octets = (view: DataView, offset: number, length: number) =>
-  new Uint8Array(view.buffer, view.byteOffset + offset, length);
+function octets(view: DataView, offset: number, length: number): Uint8Array {
+  if (offset + length > view.byteLength) throw new RangeError("beyond the end");
+  return new Uint8Array(view.buffer, view.byteOffset + offset, length);
+}
 
 function mustBeEthernet(type: number | undefined): void {
   if (type !== ethernet) throw new Error(`link type ${type} is not Ethernet`);
