@@ -152,7 +152,7 @@ export const session = struct("session", {
   held: u32,
   flows: u32,
   link: u32,
-  pad: u32,
+  unpaired: be32,
 });
 
 export const bearer = struct("bearer", {
@@ -173,6 +173,8 @@ export const bearer = struct("bearer", {
   key: tunnelKey,
   confirm_at: u32,
   psc: be32,
+  core_at: u32,
+  unused: bytes(28, 4),
 });
 
 export const flowKey = struct("flow_key", {
@@ -198,8 +200,6 @@ export const flow = struct("flow", {
   epoch: u32,
   bearer: u32,
   last_seen: u32,
-  packets: u64,
-  bytes: u64,
   translated: addr,
   translated_port: be16,
   translated_ue_port: be16,
@@ -239,7 +239,20 @@ export const rule = struct("rule", {
   dataplanes: u16,
 });
 
-export const rulesHeader = struct("rules_header", { generation: u32, count: u32 });
+export const rulesHeader = struct("rules_header", { generation: u32, count: u32, cache_epoch: u32, cache_for: u32 });
+export const cached = struct("cached", {
+  key: bytes(32, 8),
+  stamp: u32,
+  version: u32,
+  sequence: u32,
+  address: be32,
+  ports: u32,
+  l3_delta: u16,
+  l4_delta: u16,
+  service: u16,
+  next_hop: u16,
+  bearer: u32,
+});
 
 export const config = struct("config", {
   mode: u32,
@@ -327,6 +340,7 @@ export const structs = [
   nextHop,
   rule,
   rulesHeader,
+  cached,
   config,
   peer,
   peerKey,

@@ -19,12 +19,20 @@ INLINE __u32 now(void)
 }
 
 /* Octets of the frame's first buffer: what the counters of bytes count. */
-INLINE __u32 frame_length(struct xdp_md *ctx)
+/* The distance of two packet pointers. The verifier wants pointers whole: no 32-bit halves of them. */
+INLINE __u64 distance(void *from, void *to)
 {
-	__u64 data = ctx->data, end = ctx->data_end;
+	__u64 a = (__u64)from, b = (__u64)to;
 
-	asm volatile("" : "+r"(data), "+r"(end)); /* the verifier wants pointers whole: no 32-bit halves on the stack */
-	return end - data;
+	asm volatile("" : "+r"(a), "+r"(b));
+	b -= a;
+	asm volatile("" : "+r"(b));
+	return b;
+}
+
+INLINE __u64 frame_length(struct xdp_md *ctx)
+{
+	return distance((void *)(long)ctx->data, (void *)(long)ctx->data_end);
 }
 
 INLINE void count_in(__u32 dataplane, __u32 counter, __u32 octets)

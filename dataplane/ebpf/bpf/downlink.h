@@ -9,6 +9,7 @@
 #include "learn.h"
 #include "signal.h"
 #include "capture.h"
+#include "fast.h"
 
 /* Is it the core's answer to a ping of ours? 0 no, 1 yes, 2 yes, through the claim's tunnel. */
 GLOBAL int ping_answer(struct xdp_md *ctx, struct packet *p, struct config *cfg)
@@ -139,6 +140,10 @@ INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 		b = bearer_at(index, slot);
 		if (proof || t->psc != p->psc || (b && b->state == BEARER_STALE))
 			stale = refresh_downlink(ctx, p, cfg, t, proof);
+		else if (slot < DOWNLINK_SLOTS && b)
+			cache_tunnel(p, 0, index * BEARER_SLOTS + slot);
+		if (b && !proof && b->core_at != now())
+			b->core_at = now();
 	} else {
 		counter = learn_downlink(ctx, p, cfg, proof);
 	}

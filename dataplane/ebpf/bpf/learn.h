@@ -9,6 +9,7 @@
 #define OFFRAMP_LEARN_H
 
 #include "common.h"
+#include "cache.h"
 
 /* Answers of the learning functions; other values are counters to pass with. */
 #define LEARN_PROVEN (-1)
@@ -154,10 +155,16 @@ INLINE void forget_bearer(struct bearer *b, __u32 session)
 	if (b->state == BEARER_FREE && !b->key.teid)
 		return;
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &b->key);
-	if (t && ((t->flags & TUNNEL_IPV4 && t->session4 == session) || (t->flags & TUNNEL_IPV6 && t->session6 == session)))
+	if (t && ((t->flags & TUNNEL_IPV4 && t->session4 == session) || (t->flags & TUNNEL_IPV6 && t->session6 == session))) {
+		struct cache_key cached;
+		tunnel_cache_key(&cached, mapped_ipv4(&t->peer), mapped_ipv4(&b->key.endpoint), b->key.teid,
+				 b->key.link & 0xffffff, t->ue4, t->flags & TUNNEL_UPLINK ? KIND_TUNNEL_UP : KIND_TUNNEL_DOWN,
+				 t->psc);
+		cache_drop(&cached);
 		bpf_map_delete_elem(&tunnels, &b->key);
+	}
 	b->state = BEARER_FREE;
-	b->injected_at = b->confirm_at = b->pair_teid = 0;
+	b->injected_at = b->core_at = b->confirm_at = b->pair_teid = 0;
 }
 
 /* Binds the packet's tunnel to a session. A tunnel may carry one IPv4 and one IPv6 session of the same UE. */
@@ -219,7 +226,7 @@ INLINE int write_bearer(struct xdp_md *ctx, const struct config *cfg, const stru
 		return 0;
 	b->epoch = s->epoch;
 	set_tunnel_key(&b->key, p, uplink);
-	b->learnt_at = now();
+	b->learnt_at = b->core_at = now();
 	if (!bind_tunnel(p, uplink, index, s->epoch, slot, flags)) {
 		count(COUNTER_NOTE_FULL, 0);
 		b->key.teid = 0;
@@ -288,14 +295,14 @@ INLINE int new_session(struct xdp_md *ctx, const struct config *cfg, const struc
 	s->flags = uplink ? SESSION_UPLINK : 0;
 	s->dataplane = DATAPLANE;
 	s->created = s->last_seen = now();
-	s->wanted_at = s->aside_until = s->held = s->flows = 0;
+	s->wanted_at = s->aside_until = s->held = s->flows = s->unpaired = 0;
 	s->link = p->link;
 	for (__u32 slot = 0; slot < BEARER_SLOTS; slot++) {
 		struct bearer *b = bearer_at(index, slot);
 		if (b) {
 			b->state = BEARER_FREE;
 			b->key.teid = 0;
-			b->injected_at = b->confirm_at = b->pair_teid = 0;
+			b->injected_at = b->core_at = b->confirm_at = b->pair_teid = 0;
 		}
 	}
 	if (bpf_map_update_elem(&ue_sessions, key, &index, BPF_NOEXIST)) {
@@ -446,6 +453,7 @@ INLINE void change_owner(__u32 index, struct session *s, const struct packet *p)
 	s->flows = 0;
 	s->aside_until = 0;
 	s->created = now();
+	bump_cache();
 	count(COUNTER_NOTE_OWNER_CHANGED, 0);
 }
 
@@ -459,6 +467,14 @@ INLINE void adopt_claim(__u32 index, struct session *s)
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &claim->key);
 	if (t)
 		t->flags &= ~TUNNEL_CANDIDATE;
+	s->unpaired = claim->key.teid;
+	for (__u32 slot = 1; slot < DOWNLINK_SLOTS; slot++) { /* learnt just before: they belong together */
+		struct bearer *b = bearer_at(index, slot);
+		if (b && b->state == BEARER_LIVE && !b->pair_teid && s->unpaired) {
+			b->pair_teid = s->unpaired;
+			s->unpaired = 0;
+		}
+	}
 	claim->state = BEARER_FREE;
 	claim->key.teid = 0;
 	s->flags &= ~SESSION_CANDIDATE;
@@ -547,6 +563,12 @@ GLOBAL int learn_downlink(struct xdp_md *ctx, struct packet *p, struct config *c
 		s->gateway = p->source;
 	if (write_bearer(ctx, cfg, p, 0, index, s, target, downlink_state(s), 0)) {
 		count(COUNTER_NOTE_LEARNT, 0);
+		if (event == EVENT_BEARER_NEW && s->unpaired) {
+			struct bearer *b = bearer_at(index, target);
+			if (b)
+				b->pair_teid = s->unpaired;
+			s->unpaired = 0;
+		}
 		s->aside_until = 0;
 		s->last_seen = now();
 		tell(event, s, index, p, target, p->message);
@@ -584,6 +606,7 @@ GLOBAL int uplink_moved(struct xdp_md *ctx, struct packet *p, struct config *cfg
 			if (b && (b->state == BEARER_LIVE || b->state == BEARER_DRAINING))
 				b->state = BEARER_STALE;
 		}
+		bump_cache();
 		tell(EVENT_STALE, s, index, p, SLOT_UPLINK, p->message);
 	}
 	unlock_session(s);

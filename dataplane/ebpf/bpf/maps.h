@@ -113,6 +113,15 @@ struct rules_array {
 	__uint(value_size, sizeof(struct rule));
 };
 
+/* What was decided lately? Sets of two. (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* for its alignment: an entry is one cache line */
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct cached);
+} cache SEC(".maps");
+
 /* Which rules are in force? Swapped whole. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);

@@ -19,6 +19,10 @@
 SEC("xdp.frags")
 int access(struct xdp_md *ctx)
 {
+	int verdict = fast_uplink(ctx);
+
+	if (verdict != SLOW_WAY)
+		return verdict;
 	struct packet *p = new_packet();
 
 	return p ? uplink(ctx, config_of(DATAPLANE), p) : XDP_PASS;
@@ -27,6 +31,10 @@ int access(struct xdp_md *ctx)
 SEC("xdp.frags")
 int core(struct xdp_md *ctx)
 {
+	int verdict = fast_downlink(ctx);
+
+	if (verdict != SLOW_WAY)
+		return verdict;
 	struct packet *p = new_packet();
 
 	return p ? downlink(ctx, config_of(DATAPLANE), p) : XDP_PASS;
@@ -159,7 +167,9 @@ INLINE int reply(struct xdp_md *ctx, int from_hold)
 SEC("xdp.frags")
 int from_apps(struct xdp_md *ctx)
 {
-	return reply(ctx, 0);
+	int verdict = fast_reply(ctx);
+
+	return verdict != SLOW_WAY ? verdict : reply(ctx, 0);
 }
 
 SEC("xdp.frags")
@@ -186,7 +196,7 @@ int from_pinger(struct xdp_md *ctx)
 		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
 	b->injected_at = now();
 	__u32 dataplane = b->dataplane, length = p->inner_length;
-	if (!push_header(ctx, b, p, length, bpf_get_prandom_u32(), 255))
+	if (!push_header(ctx, b, p, length, bpf_get_prandom_u32(), 255, 0))
 		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
 	count_in(dataplane, COUNTER_PING_SENT, length);
 	return bpf_redirect_map(&ports, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(dataplane), XDP_DROP);

@@ -12,6 +12,7 @@
 
 #include "classify.h"
 #include "capture.h"
+#include "fast.h"
 
 struct long_sum {
 	struct xdp_md *ctx;
@@ -79,10 +80,10 @@ INLINE __u32 sum_inner(struct xdp_md *ctx, const struct packet *p, __u32 inner, 
 /* Puts the inner packet, which begins after the frame's 14 octets of Ethernet header, behind the bearer's header.
  * Returns 0 when the header changed meanwhile. */
 INLINE int push_header(struct xdp_md *ctx, struct bearer *b, const struct packet *p, __u32 length, __u32 entropy,
-		       __u32 qfi)
+		       __u32 qfi, int only_v4)
 {
 	__u32 sequence = *(volatile __u32 *)&b->sequence;
-	__u32 octets = b->header_length, l3 = b->l3_offset, v6 = b->v6;
+	__u32 octets = b->header_length, l3 = b->l3_offset, v6 = only_v4 ? 0 : b->v6;
 	__u32 sum_of_inner = 0;
 
 	if (sequence & 1 || octets < 50 || octets > HEADER_MAX || l3 < 14 || l3 > 22)
@@ -230,7 +231,8 @@ GLOBAL int too_big(struct xdp_md *ctx, struct packet *p, __u32 mtu)
 }
 
 /* Another bearer, or the slow port. Returns a bearer, or 0 with *verdict set. */
-INLINE struct bearer *choose_bearer(struct xdp_md *ctx, struct packet *p, struct flow *f, int from_hold, int *verdict)
+INLINE struct bearer *choose_bearer(struct xdp_md *ctx, struct packet *p, struct flow *f, int from_hold, int *verdict,
+				    __u32 *bearer)
 {
 	__u32 index = f->session;
 	struct session *s = session_at(index);
@@ -242,8 +244,10 @@ INLINE struct bearer *choose_bearer(struct xdp_md *ctx, struct packet *p, struct
 	}
 	if (from_hold || !(s->flags & SESSION_HOLD)) {
 		__u32 slot = usable_slot(index, s);
-		if (slot != ~0u)
+		if (slot != ~0u) {
+			*bearer = index * BEARER_SLOTS + slot;
 			return bearer_at(index, slot);
+		}
 	}
 	if (from_hold) {
 		*verdict = drop(ctx, COUNTER_DROP_NO_DOWNLINK);
@@ -280,7 +284,7 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 	int verdict;
 
 	if (!b || b->state != BEARER_LIVE || b->epoch != f->epoch) {
-		b = choose_bearer(ctx, p, f, from_hold, &verdict);
+		b = choose_bearer(ctx, p, f, from_hold, &verdict, &slot);
 		if (!b)
 			return verdict;
 	}
@@ -302,8 +306,6 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 	}
 	if (f->last_seen != t)
 		f->last_seen = t;
-	__u32 entropy = __sync_fetch_and_add(&f->packets, 1);
-	__sync_fetch_and_add(&f->bytes, length);
 	if (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) && p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER) {
 		if (p->tcp_flags & TCP_FIN)
 			f->flags |= FLOW_FIN_DOWN;
@@ -313,13 +315,15 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 			clamp_mss(ctx, p->l4, mss_limit(cfg, b->overhead, p->inner_v6));
 	}
 	__u32 dataplane = b->dataplane, service = f->service;
+	if (!b->v6 && b->state == BEARER_LIVE)
+		cache_reply(p, f, slot);
 	if (!translate(ctx, f, p, 0, 14, p->l4 - 14))
 		return drop(ctx, COUNTER_DROP_REPLY_MALFORMED);
 	if (b->injected_at != t)
 		b->injected_at = t;
-	entropy = entropy * 0x9e3779b1 ^ f->rule << 4 ^ (__u32)p->ue_port << 3 ^ p->remote_port;
-	entropy ^= entropy >> 16;
-	if (!push_header(ctx, b, p, length, entropy, f->qfi))
+	/* Which of the gateway's source ports, and which identification: by flow, as the app knows it. */
+	__u32 entropy = ports_down(p) * 0x9e3779b1;
+	if (!push_header(ctx, b, p, length, entropy ^ entropy >> 16, f->qfi, 0))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
 	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
 	count_service(service, 1, length);
@@ -328,6 +332,52 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 		capture_frame(ctx, p, CAPTURE_REPLY, service, 1);
 	}
 	verdict = bpf_redirect_map(&ports, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_ACCESS(dataplane), XDP_DROP);
+	if (verdict != XDP_REDIRECT)
+		count_in(dataplane, COUNTER_DROP_REDIRECT, length);
+	return verdict;
+}
+
+/* The short way (fast.h) for replies. */
+INLINE int fast_reply(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *c = data + 14;
+	struct cache_key key;
+	__u32 sequence, t = now();
+
+	if (c + 28 > end || *(__u16 *)(data + 12) != bpf_htons(ETH_P_IP) || *(__u8 *)c != 0x45)
+		return SLOW_WAY;
+	__u32 length = be16(c + 2), protocol = *(__u8 *)(c + 9);
+	if (distance(c, end) != length || !plain_transport(c, end, length))
+		return SLOW_WAY;
+	struct rules_header *h = rules_head();
+	if (!h)
+		return SLOW_WAY;
+	reply_cache_key(&key, *(__u32 *)(c + 12), *(__u32 *)(c + 16), *(__u32 *)(c + 20), protocol);
+	struct cached *f = cache_find(&key, h, t, &sequence);
+	if (!f)
+		return SLOW_WAY;
+	struct verdict v;
+	__u32 index = f->bearer;
+	if (!read_verdict(&v, f, sequence))
+		return SLOW_WAY;
+	struct bearer *b = bpf_map_lookup_elem(&bearers, &index);
+	if (!b || b->state != BEARER_LIVE || b->v6)
+		return SLOW_WAY;
+	__u32 dataplane = b->dataplane;
+	struct config *cfg = config_of(dataplane);
+	if (!cfg || length + b->overhead > cfg->mtu_access || cfg->flags & CONFIG_SHARED)
+		return SLOW_WAY;
+	if (!translate_fast(c, end, &v, protocol, 0))
+		return SLOW_WAY;
+	if (b->injected_at != t)
+		b->injected_at = t;
+	__u32 entropy = *(__u32 *)(c + 20) * 0x9e3779b1;
+	if (!push_header(ctx, b, 0, length, entropy ^ entropy >> 16, v.next_hop, 1))
+		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
+	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
+	count_service(v.service, 1, length);
+	int verdict = bpf_redirect_map(&ports, PORT_ACCESS(dataplane), XDP_DROP);
 	if (verdict != XDP_REDIRECT)
 		count_in(dataplane, COUNTER_DROP_REDIRECT, length);
 	return verdict;

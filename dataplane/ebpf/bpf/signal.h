@@ -42,13 +42,14 @@ INLINE int refute(const struct packet *p, const struct tunnel *t, __u32 index, _
 
 	if (!s || !b || s->epoch != epoch || b->epoch != epoch)
 		return 0;
-	int ours = b->injected_at && (__s32)(b->injected_at - t->last_seen) >= 0;
+	int ours = b->injected_at && (__s32)(b->injected_at - b->core_at) >= 0;
 	if (!uplink)
 		return ours; /* the gateway does not know an uplink TEID: see error_indication() */
 	if (lock_session(s)) {
 		if (b->state != BEARER_FREE) {
 			b->state = BEARER_STALE;
 			b->confirm_at = 0;
+			bump_cache();
 			count(COUNTER_NOTE_BEARER_STALE, 0);
 			tell(EVENT_STALE, s, index, 0, slot, GTPU_ERROR_INDICATION);
 		}
@@ -78,6 +79,7 @@ INLINE void uplink_refuted(__u32 index, __u32 epoch, const struct tunnel_key *ke
 			__sync_fetch_and_add(&s->epoch, 1);
 			s->flags &= SESSION_HOLD;
 			s->flows = 0;
+			bump_cache();
 			s->aside_until = (now() + 2 * HZ) | 1;
 			tell(EVENT_STALE, s, index, 0, SLOT_UPLINK, GTPU_ERROR_INDICATION);
 		}

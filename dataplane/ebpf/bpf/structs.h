@@ -58,7 +58,7 @@ struct session {
 	__u32 held;        /* replies redirected to the slow port since the hold began */
 	__u32 flows;       /* flows in the table */
 	__u32 link;        /* of its uplink tunnel, without the direction bit */
-	__u32 pad;
+	__u32 unpaired;    /* TEID of an uplink bearer that waits for its downlink, network order */
 };
 
 /* A prebuilt outer header and where it goes. Slots 0..DOWNLINK_SLOTS-1 lead to a base station, SLOT_UPLINK and
@@ -82,6 +82,8 @@ struct bearer {
 	struct tunnel_key key; /* of the tunnel that it was made from */
 	__u32 confirm_at;      /* when the core first used it again while it was stale, 0 never */
 	__u32 psc;             /* as in struct tunnel */
+	__u32 core_at;         /* downlink: last packet of the core's own */
+	__u32 unused[7];       /* so that what a packet needs lies in the first two of three cache lines */
 };
 
 struct flow_key {
@@ -107,9 +109,7 @@ struct flow {
 	__u32 session;
 	__u32 epoch;
 	__u32 bearer; /* index into `bearers` for replies */
-	__u32 last_seen;
-	__u64 packets;
-	__u64 bytes; /* inner octets */
+	__u32 last_seen; /* to a second: the cache in front does not write here */
 	struct address translated; /* uplink: the endpoint; reply: the address that the UE knows */
 	__u16 translated_port;     /* network order; the destination of an uplink, the source of a reply */
 	__u16 translated_ue_port;  /* the UE's port as the other side knows it: the UE's own unless that is taken */
@@ -152,8 +152,25 @@ struct rule {
 };
 
 struct rules_header { /* `rules_state`: what the classifier reads first */
-	__u32 generation;
+	__u32 generation;  /* the control plane raises it with every change of rules, mode or capture */
 	__u32 count;
+	__u32 cache_epoch; /* the programs raise it when what they cached may be wrong */
+	__u32 cache_for;   /* jiffies that a cached decision holds; well below every idle time */
+};
+
+/* What was decided about an IPv4 flow or tunnel a short time ago: one cache line, read without a lock. The truth
+ * is in `flows` and `tunnels`; an entry that is missing, old or of another version costs only time. */
+struct cached {
+	__u64 key[4];   /* see cache.h */
+	__u32 stamp;    /* when it was filled in */
+	__u32 version;  /* rules_header.generation << 16 | cache_epoch & 0xffff */
+	__u32 sequence; /* odd while being written */
+	__u32 address;  /* translated, network order */
+	__u32 ports;    /* translated: the transport header's first four octets */
+	__u16 l3_delta, l4_delta;
+	__u16 service;  /* 0: passes */
+	__u16 next_hop; /* reply: QFI */
+	__u32 bearer;
 };
 
 struct config { /* one per data plane */

@@ -14,6 +14,7 @@
 #include "quote.h"
 #include "signal.h"
 #include "capture.h"
+#include "fast.h"
 
 INLINE int is_own(const struct tunnel *t, const struct packet *p)
 {
@@ -38,8 +39,6 @@ INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 
 	if (f->last_seen != t)
 		f->last_seen = t;
-	__sync_fetch_and_add(&f->packets, 1);
-	__sync_fetch_and_add(&f->bytes, length);
 	if (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) && p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER) {
 		if (p->tcp_flags & TCP_FIN)
 			f->flags |= FLOW_FIN_UP;
@@ -289,6 +288,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 					if (fresh || (p->protocol == PROTO_TCP && !syn)) {
 						if (f->last_seen != now())
 							f->last_seen = now();
+						cache_flow(p, f);
 						if (p->fragment == FRAGMENT_FIRST)
 							remember_fragment(p, 1);
 						return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
@@ -301,6 +301,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 						remember_fragment(p, 0);
 					if (capture_on())
 						capture_packet(ctx, p, CAPTURE_TAKEN, f->service);
+					cache_flow(p, f);
 					return take(ctx, cfg, p, f);
 				}
 			}
@@ -332,8 +333,10 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 				return pass_uplink(ctx, cfg, p, moved);
 		}
 	}
-	if (!wanted)
+	if (!wanted) {
+		cache_tunnel(p, 1, 0);
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+	}
 	if (is_icmp_other(p)) {
 		struct flow *error = cfg->mode == MODE_OFFLOAD ? taken_error(ctx, p) : 0;
 		if (error)

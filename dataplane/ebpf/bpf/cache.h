@@ -1,0 +1,247 @@
+/* Was this decided just now?
+ *
+ * A direct-mapped cache of two ways in front of `flows` and `tunnels`, for IPv4 in IPv4 without fragments. It saves the
+ * hash lookups, not the decisions: only what the general path has decided is ever entered, for `cache_for` jiffies, and any
+ * event that could change a decision raises the version or removes the entry.
+ *
+ *   kind          key 0              key 1          key 2             key 3
+ *   flow          source, dest.      TEID, link     UE, remote        ports, protocol, kind
+ *   tunnel up     source, dest.      TEID, link     UE, kind          0
+ *   tunnel down   source, dest.      TEID, link     UE, kind          PDU Session Container
+ *   reply         endpoint, UE       ports          protocol, kind    0
+ *
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_CACHE_H
+#define OFFRAMP_CACHE_H
+
+#include "common.h"
+
+/* Sets - 1; set before loading to what `cache` has room for. */
+const volatile __u32 CACHE_MASK = 4095;
+
+#define KIND_FLOW 1ULL
+#define KIND_TUNNEL_UP 2ULL
+#define KIND_TUNNEL_DOWN 3ULL
+#define KIND_REPLY 4ULL
+
+struct cache_key {
+	__u64 k[4];
+};
+
+INLINE struct rules_header *rules_head(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&rules_state, &zero);
+}
+
+INLINE __u32 cache_version(const struct rules_header *h)
+{
+	return h->generation << 16 | (h->cache_epoch & 0xffff);
+}
+
+/* What was cached before may be wrong now. */
+INLINE void bump_cache(void)
+{
+	struct rules_header *h = rules_head();
+
+	if (h)
+		__sync_fetch_and_add(&h->cache_epoch, 1);
+}
+
+INLINE __u64 word_pair(__u32 low, __u32 high)
+{
+	return low | (__u64)high << 32;
+}
+
+INLINE __u32 cache_index(const struct cache_key *key)
+{
+	__u64 h = key->k[0] * 0x9e3779b97f4a7c15ULL ^ key->k[1] * 0xc2b2ae3d27d4eb4fULL;
+
+	h ^= (key->k[2] + 0x165667b19e3779f9ULL) * 0xd6e8feb86659fd93ULL ^ key->k[3] * 0xa0761d6478bd642fULL;
+	h ^= h >> 32;
+	h *= 0x9e3779b97f4a7c15ULL;
+	return (__u32)(h >> 32 & CACHE_MASK) * 2;
+}
+
+INLINE int cache_is(const struct cached *c, const struct cache_key *key)
+{
+	return ((c->key[0] ^ key->k[0]) | (c->key[1] ^ key->k[1]) | (c->key[2] ^ key->k[2]) | (c->key[3] ^ key->k[3])) == 0;
+}
+
+/* The entry, or 0. `*sequence` is to be compared again by cache_kept() when everything has been read. */
+INLINE struct cached *cache_find(const struct cache_key *key, const struct rules_header *h, __u32 t, __u32 *sequence)
+{
+	__u32 index = cache_index(key), version = cache_version(h);
+	struct cached *c = bpf_map_lookup_elem(&cache, &index);
+
+	if (!c)
+		return 0;
+	if (!cache_is(c, key)) {
+		index++;
+		c = bpf_map_lookup_elem(&cache, &index);
+		if (!c || !cache_is(c, key))
+			return 0;
+	}
+	*sequence = *(volatile __u32 *)&c->sequence;
+	if (*sequence & 1 || c->version != version || t - c->stamp >= h->cache_for)
+		return 0;
+	return c;
+}
+
+INLINE int cache_kept(const struct cached *c, __u32 sequence)
+{
+	asm volatile("" ::: "memory");
+	return *(volatile __u32 *)&c->sequence == sequence;
+}
+
+/* Enters `value`, over what is old or else over either way. */
+GLOBAL int cache_put(struct cache_key *key, struct cached *value)
+{
+	struct rules_header *h = rules_head();
+	__u32 t = now(), zero = 0;
+	struct capture *watching = bpf_map_lookup_elem(&capture, &zero);
+
+	if (!key || !value || !h || !watching || watching->enabled)
+		return 0;
+	__u32 index = cache_index(key), version = cache_version(h);
+	struct cached *c = bpf_map_lookup_elem(&cache, &index);
+	if (!c)
+		return 0;
+	if (!cache_is(c, key)) {
+		__u32 second = index + 1;
+		struct cached *other = bpf_map_lookup_elem(&cache, &second);
+		if (!other)
+			return 0;
+		int fresh = c->version == version && t - c->stamp < h->cache_for;
+		int other_fresh = other->version == version && t - other->stamp < h->cache_for;
+		if (cache_is(other, key) || (fresh && (!other_fresh || (key->k[2] ^ t) & 1)))
+			c = other;
+	}
+	__u32 sequence = c->sequence;
+	if (sequence & 1 || __sync_val_compare_and_swap(&c->sequence, sequence, sequence + 1) != sequence)
+		return 0;
+	for (int i = 0; i < 4; i++)
+		c->key[i] = key->k[i];
+	c->stamp = t;
+	c->version = version;
+	c->address = value->address;
+	c->ports = value->ports;
+	c->l3_delta = value->l3_delta;
+	c->l4_delta = value->l4_delta;
+	c->service = value->service;
+	c->next_hop = value->next_hop;
+	c->bearer = value->bearer;
+	__sync_fetch_and_add(&c->sequence, 1);
+	return 1;
+}
+
+/* This entry must not be used any more. */
+INLINE void cache_drop(const struct cache_key *key)
+{
+	__u32 index = cache_index(key);
+
+	for (int way = 0; way < 2; way++, index++) {
+		struct cached *c = bpf_map_lookup_elem(&cache, &index);
+		if (c && cache_is(c, key))
+			c->version = ~c->version;
+	}
+}
+
+INLINE void tunnel_cache_key(struct cache_key *key, __u32 source, __u32 destination, __u32 teid, __u32 link, __u32 ue,
+			     __u64 kind, __u32 psc)
+{
+	key->k[0] = word_pair(source, destination);
+	key->k[1] = word_pair(teid, link);
+	key->k[2] = word_pair(ue, kind);
+	key->k[3] = kind == KIND_TUNNEL_DOWN ? psc : 0;
+}
+
+INLINE void flow_cache_key(struct cache_key *key, __u32 source, __u32 destination, __u32 teid, __u32 link, __u32 ue,
+			   __u32 remote, __u32 ports, __u32 protocol)
+{
+	key->k[0] = word_pair(source, destination);
+	key->k[1] = word_pair(teid, link);
+	key->k[2] = word_pair(ue, remote);
+	key->k[3] = word_pair(ports, protocol | KIND_FLOW << 8);
+}
+
+INLINE void reply_cache_key(struct cache_key *key, __u32 endpoint, __u32 ue, __u32 ports, __u32 protocol)
+{
+	key->k[0] = word_pair(endpoint, ue);
+	key->k[1] = ports;
+	key->k[2] = word_pair(protocol, KIND_REPLY);
+	key->k[3] = 0;
+}
+
+/* Only IPv4 in IPv4 of a whole packet is cached. */
+INLINE int cacheable(const struct packet *p)
+{
+	return !p->v6 && !p->inner_v6 && !p->fragment && !p->from_slow && !p->untranslated;
+}
+
+/* Ports as the fast paths read them: the transport header's first four octets. */
+INLINE __u32 ports_up(const struct packet *p)
+{
+	return p->ue_port | (__u32)p->remote_port << 16;
+}
+
+INLINE __u32 ports_down(const struct packet *p)
+{
+	return p->remote_port | (__u32)p->ue_port << 16;
+}
+
+/* A tunnel that is proven, its UE's own and used: nothing to learn from it for a while. */
+INLINE void cache_tunnel(struct packet *p, int uplink, __u32 bearer)
+{
+	struct cache_key key;
+	struct cached value = {.bearer = bearer};
+
+	if (!cacheable(p))
+		return;
+	tunnel_cache_key(&key, mapped_ipv4(&p->source), mapped_ipv4(&p->destination), p->teid, p->link,
+			 mapped_ipv4(&p->ue), uplink ? KIND_TUNNEL_UP : KIND_TUNNEL_DOWN, p->psc);
+	cache_put(&key, &value);
+}
+
+INLINE void cache_flow(struct packet *p, const struct flow *f)
+{
+	struct cache_key key;
+	struct cached value = {};
+
+	if (!cacheable(p) || (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) ||
+	    (f->action != ACTION_TAKE && f->action != ACTION_PASS))
+		return;
+	if (f->action == ACTION_TAKE) {
+		value.address = mapped_ipv4(&f->translated);
+		value.ports = f->translated_ue_port | (__u32)f->translated_port << 16;
+		value.l3_delta = f->l3_delta;
+		value.l4_delta = f->l4_delta;
+		value.service = f->service;
+		value.next_hop = f->next_hop;
+	}
+	flow_cache_key(&key, mapped_ipv4(&p->source), mapped_ipv4(&p->destination), p->teid, p->link,
+		       mapped_ipv4(&p->ue), mapped_ipv4(&p->remote), ports_up(p), p->protocol);
+	cache_put(&key, &value);
+}
+
+INLINE void cache_reply(struct packet *p, const struct flow *f, __u32 bearer)
+{
+	struct cache_key key;
+	struct cached value = {.bearer = bearer};
+
+	if (p->inner_v6 || p->fragment || p->untranslated || (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) ||
+	    !f->service)
+		return;
+	value.address = mapped_ipv4(&f->translated);
+	value.ports = f->translated_port | (__u32)f->translated_ue_port << 16;
+	value.l3_delta = f->l3_delta;
+	value.l4_delta = f->l4_delta;
+	value.service = f->service;
+	value.next_hop = f->qfi;
+	reply_cache_key(&key, mapped_ipv4(&p->remote), mapped_ipv4(&p->ue), ports_down(p), p->protocol);
+	cache_put(&key, &value);
+}
+
+#endif

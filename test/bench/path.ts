@@ -1,0 +1,222 @@
+/**
+ * What does one packet cost, in nanoseconds, beside a minimal program in the same run?
+ *
+ * BPF_PROG_TEST_RUN does not give a program its packet back between repeats, so `harness` (bench.bpf.c) restores it and
+ * tail-calls the program; the same with an empty program is subtracted. All programs take turns within each round, so
+ * that a slow spell of the machine meets all of them. A verdict that is not the expected one ends the run without a figure.
+ */
+import { fileURLToPath } from "node:url";
+import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
+import { BpfObject, type Program } from "../../dataplane/ebpf/bpf-object.ts";
+import { addressOctets } from "../../dataplane/ebpf/address.ts";
+import * as c from "../../dataplane/ebpf/consts.ts";
+import * as layout from "../../dataplane/ebpf/layout.ts";
+import { eth, frame, gtpu, ipv4, payload, sum16, tcp, udp } from "../packets/frame.ts";
+
+const build = fileURLToPath(new URL(import.meta.url.includes("/dist/") ? "../../../build/" : "../../build/", import.meta.url));
+const u32 = (value: number) => new Uint8Array(Uint32Array.of(value).buffer);
+
+const STATION = "198.18.1.10";
+const GATEWAY = "198.18.2.20";
+const SERVICE = "203.0.113.80";
+const ORIGIN = "192.0.2.99";
+const APP = "10.60.0.10";
+const UE_BASE = 0x0a800001; // 10.128.0.1
+const ADDRESS = "10.128.0.1";
+const REDIRECT = 4;
+
+const stateSize = 152;
+
+interface Sent {
+  program: Program;
+  octets: Uint8Array;
+  ueAt: number;
+  checksumAt: number;
+  teidAt: number;
+  verdict: number;
+}
+
+const outer = (teid: number, inner: Parameters<typeof frame>[0]) =>
+  frame([eth(), ipv4({ src: STATION, dst: GATEWAY }), udp({ sport: 2152, dport: 2152, checksum: "zero" }), gtpu({ teid }), inner]);
+
+/** A frame of 114 octets in the tunnel: an inner packet of 64. */
+const body = payload(24);
+const uplink = (dst: string, l4 = tcp({ sport: 40000, dport: 80, flags: "S" })) => outer(1, [ipv4({ src: ADDRESS, dst }), l4, body]);
+
+export class PathBench {
+  readonly offramp: BpfObject;
+  readonly yard: BpfObject;
+  private readonly rules: BpfMap;
+
+  constructor(readonly flows: number) {
+    const sessions = Math.max(1024, flows);
+    const cached = Math.max(8192, 2 ** Math.ceil(Math.log2(flows * 8)));
+    const inner = BpfMap.create(MapType.array, "rules", { key: 4, value: layout.rule.size, entries: 1 }, { map_flags: MapFlag.innerMap });
+    this.rules = inner;
+    this.offramp = BpfObject.load(`${build}offramp.bpf.o`, {
+      constants: { DATAPLANE: 0, HZ: 250, CACHE_MASK: cached / 2 - 1 },
+      inner: { rules: inner },
+      maxEntries: {
+        ue_sessions: sessions,
+        sessions,
+        bearers: sessions * c.BEARER_SLOTS,
+        tunnels: sessions * 3,
+        free_slots: sessions,
+        flows: Math.max(4096, flows * 2),
+        cache: cached,
+      },
+    });
+    this.yard = BpfObject.load(`${build}bench.bpf.o`, { maxEntries: { yards: Math.max(1024, flows) } });
+    const ports = this.offramp.map("ports");
+    for (const port of [c.PORT_ACCESS(0), c.PORT_CORE(0), c.PORT_RETURN, c.PORT_APPS, c.PORT_SLOW]) ports.update(port, u32(1));
+    this.yard.map("yard_ports").update(0, u32(1));
+    this.offramp.map("config").update(
+      0,
+      layout.config.encode({
+        mtu_access: 1500,
+        mtu_core: 1500,
+        peer_sessions: 2 ** 31,
+        learn_rate: 2 ** 31,
+        learn_burst: 2 ** 31,
+        ue_flows: 2 ** 31,
+        max_sessions: sessions,
+      }),
+    );
+    this.offramp.map("next_hops").update(0, layout.nextHop.encode({ port: c.PORT_APPS, destination: Uint8Array.of(2, 0, 0, 0, 0, 1), source: Uint8Array.of(2, 0, 0, 0, 0, 2) }));
+    const all = new Uint8Array(16).fill(255);
+    inner.update(
+      0,
+      layout.rule.encode({
+        destination: addressOctets(SERVICE),
+        destination_mask: all,
+        endpoint: addressOctets(APP),
+        destination_port_high: 65535,
+        source_port_high: 65535,
+        endpoint_port: 8080,
+        service: 1,
+        action: c.ACTION_TAKE,
+        id: 1,
+        teid_high: 0xffffffff,
+        dscp: 255,
+        qfi: 255,
+      }),
+    );
+    this.offramp.map("rules").update(0, u32(inner.fd));
+    this.offramp.map("rules_state").update(0, layout.rulesHeader.encode({ generation: 1, count: 1, cache_for: 2 ** 30 }));
+    const bucket = new Uint8Array(131072);
+    const host = new Uint8Array(131072);
+    bucket[(203 << 8) | 0] = c.MAYBE_RULE_HOST;
+    host[((203 << 8) | 0) ^ ((113 << 8) | 80)] = 1;
+    this.offramp.map("maybe").update(0, layout.buckets.encode({ bucket, host }));
+    this.fillYard();
+  }
+
+  private fillYard(): void {
+    const size = 64;
+    const count = Math.max(1, this.flows);
+    const keys = new DataView(new ArrayBuffer(4 * count * 2));
+    const values = new Uint8Array(size * count);
+    const yards = this.yard.map("yards");
+    // uplink looks up by TEID, downlink by address: one of the two at a time (see `sized`)
+    for (let i = 0; i < count; i++) keys.setUint32(i * 4, i + 1);
+    yards.updateBatch(new Uint8Array(keys.buffer, 0, 4 * count), values, count);
+  }
+
+  private yardByAddress(): void {
+    const size = 64;
+    const count = Math.max(1, this.flows);
+    const keys = new DataView(new ArrayBuffer(4 * count));
+    const yards = this.yard.map("yards");
+    for (let i = 0; i < count; i++) keys.setUint32(i * 4, i + 1);
+    yards.deleteBatch(new Uint8Array(keys.buffer), count);
+    for (let i = 0; i < count; i++) keys.setUint32(i * 4, UE_BASE + i);
+    yards.updateBatch(new Uint8Array(keys.buffer), new Uint8Array(size * count), count);
+  }
+
+  private prepare(sent: Sent, mode: "fixed" | "turn" | "random"): void {
+    const state = new Uint8Array(stateSize);
+    const view = new DataView(state.buffer);
+    const octets = sent.octets.slice();
+    const at = sent.checksumAt;
+    const header = octets.slice(at - 10, at + 10);
+    header.fill(0, 10, 12);
+    header.fill(0, sent.ueAt - (at - 10), sent.ueAt - (at - 10) + 4);
+    const sum = sum16(header);
+    [octets.length, mode === "fixed" ? 0 : this.flows, mode === "random" ? 1 : 0, 0, sent.ueAt, at, ((sum & 0xff) << 8) | (sum >> 8), sent.teidAt, UE_BASE].forEach(
+      (value, i) => view.setUint32(i * 4, value, true),
+    );
+    state.set(octets.subarray(0, 112), 40);
+    this.yard.map("harness_state").update(0, state);
+    this.yard.map("under_test").update(0, u32(sent.program.fd));
+  }
+
+  /** Nanoseconds per packet, harness included. */
+  run(sent: Sent, repeat: number, mode: "fixed" | "turn" | "random"): number {
+    this.prepare(sent, mode);
+    const run = this.yard.program("harness").testRun(sent.octets, { repeat });
+    if (run.verdict !== sent.verdict) throw new Error(`${sent.program.name}: verdict ${run.verdict}, expected ${sent.verdict}: no figure`);
+    return run.nanoseconds;
+  }
+
+  /** One packet per UE, in turn: this is how sessions and flows come into the tables. Returns ns per packet. */
+  fill(): { learn: number; flow: number } {
+    const learn = this.run(this.uplinkPass(), Math.max(1, this.flows), "turn");
+    const down = this.downlinkPass();
+    this.run(down, Math.max(1, this.flows), "turn");
+    const flow = this.run(this.uplinkTaken(true), Math.max(1, this.flows), "turn");
+    return { learn, flow };
+  }
+
+  uplinkPass = (): Sent => ({ program: this.offramp.program("access"), octets: uplink(ORIGIN), ueAt: 62, checksumAt: 60, teidAt: 46, verdict: REDIRECT });
+  uplinkTaken = (syn = false): Sent => ({
+    program: this.offramp.program("access"),
+    octets: uplink(SERVICE, tcp({ sport: 40000, dport: 80, flags: syn ? "S" : "A" })),
+    ueAt: 62,
+    checksumAt: 60,
+    teidAt: 46,
+    verdict: REDIRECT,
+  });
+  downlinkPass = (): Sent => ({
+    program: this.offramp.program("core"),
+    octets: frame([eth(), ipv4({ src: GATEWAY, dst: STATION }), udp({ sport: 2152, dport: 2152, checksum: "zero" }), gtpu({ teid: 1 }), ipv4({ src: ORIGIN, dst: ADDRESS }), tcp({ sport: 80, dport: 40000, flags: "A" }), body]),
+    ueAt: 66,
+    checksumAt: 60,
+    teidAt: 46,
+    verdict: REDIRECT,
+  });
+  reply = (): Sent => ({
+    program: this.offramp.program("from_apps"),
+    octets: frame([eth(), ipv4({ src: APP, dst: ADDRESS }), tcp({ sport: 8080, dport: 40000, flags: "A" }), payload(72)]),
+    ueAt: 30,
+    checksumAt: 24,
+    teidAt: 0,
+    verdict: REDIRECT,
+  });
+
+  /** ns per packet over the empty program, by name; all in turns. */
+  measure(rounds: number, repeat: number, mode: "fixed" | "random"): Map<string, number[]> {
+    const yard = (name: string, like: Sent): Sent => ({ ...like, program: this.yard.program(name), verdict: name === "empty" ? 2 : REDIRECT });
+    const up = this.uplinkTaken();
+    const results = new Map<string, number[]>();
+    const note = (name: string, value: number) => results.set(name, [...(results.get(name) ?? []), value]);
+    const pass = (list: [string, Sent][], down: boolean) => {
+      for (let round = 0; round < rounds; round++) {
+        const like = list[list.length - 1]![1];
+        const base = this.run(yard("empty", like), repeat, mode);
+        note(down ? "empty, downlink" : "empty", base);
+        for (const [name, sent] of list) note(name, this.run(sent, repeat, mode) - base);
+      }
+    };
+    pass([["minimal, uplink", yard("minimal_up", up)], ["pass through, uplink", this.uplinkPass()], ["pass through, downlink", this.downlinkPass()], ["uplink taken", up]], false);
+    this.yardByAddress();
+    const reply = this.reply();
+    pass([["minimal, downlink", yard("minimal_down", reply)], ["downlink back", reply]], true);
+    return results;
+  }
+
+  close(): void {
+    this.rules.close();
+    this.offramp.close();
+    this.yard.close();
+  }
+}
