@@ -55,6 +55,7 @@ function fromPcapng(view: DataView, wanted: number): Uint8Array {
     const type = view.getUint32(at, little);
     const total = view.getUint32(at + 4, little);
     if (total < 12 || total % 4 !== 0) throw new Error("the capture file is damaged");
+    if (at + total > view.byteLength) throw new RangeError("beyond the end");
     if (type === 1) types.push(view.getUint16(at + 8, little));
     if (type === 6 || type === 3) {
       count += 1;

@@ -11,42 +11,38 @@ import type { Intent, NumberedIntent, PortRange } from "./model.ts";
 import { formatPrefix, overlaps, type Prefix } from "./prefix.ts";
 
 const everyPort: PortRange = [0, 65535];
-const anyPrefix = (family: 4 | 6): Prefix => ({ family, value: 0n, length: 0 });
+const anyPrefix: Record<4 | 6, Prefix> = {
+  4: { family: 4, value: 0n, length: 0 },
+  6: { family: 6, value: 0n, length: 0 },
+};
 const samePrefix = (a: Prefix, b: Prefix) => a.family === b.family && a.length === b.length && a.value === b.value;
 const portsMeet = (a: PortRange, b: PortRange) => a[0] <= b[1] && b[0] <= a[1];
 const samePorts = (a: PortRange, b: PortRange) => a[0] === b[0] && a[1] === b[1];
 
-/** Every dimension filled in. */
-function box(intent: Intent) {
-  return {
-    destination: intent.destination ?? anyPrefix(intent.family),
-    source: intent.source ?? anyPrefix(intent.family),
-    protocol: intent.protocol,
-    destinationPorts: intent.destinationPorts ?? everyPort,
-    sourcePorts: intent.sourcePorts ?? everyPort,
-  };
-}
+const prefixesMeet = (a: Prefix | undefined, b: Prefix | undefined) => !a || !b || overlaps(a, b);
+const sameOrAny = (a: Prefix | undefined, b: Prefix | undefined, family: 4 | 6) =>
+  a === b || samePrefix(a ?? anyPrefix[family], b ?? anyPrefix[family]);
 
 /** Is there a packet that both match? */
-export function matchesMeet(first: Intent, second: Intent): boolean {
-  const [a, b] = [box(first), box(second)];
+export function matchesMeet(a: Intent, b: Intent): boolean {
   return (
-    overlaps(a.destination, b.destination) &&
-    overlaps(a.source, b.source) &&
+    a.family === b.family &&
+    prefixesMeet(a.destination, b.destination) &&
+    prefixesMeet(a.source, b.source) &&
     (a.protocol === undefined || b.protocol === undefined || a.protocol === b.protocol) &&
-    portsMeet(a.destinationPorts, b.destinationPorts) &&
-    portsMeet(a.sourcePorts, b.sourcePorts)
+    portsMeet(a.destinationPorts ?? everyPort, b.destinationPorts ?? everyPort) &&
+    portsMeet(a.sourcePorts ?? everyPort, b.sourcePorts ?? everyPort)
   );
 }
 
-export function matchesEqual(first: Intent, second: Intent): boolean {
-  const [a, b] = [box(first), box(second)];
+export function matchesEqual(a: Intent, b: Intent): boolean {
   return (
-    samePrefix(a.destination, b.destination) &&
-    samePrefix(a.source, b.source) &&
+    a.family === b.family &&
+    sameOrAny(a.destination, b.destination, a.family) &&
+    sameOrAny(a.source, b.source, a.family) &&
     a.protocol === b.protocol &&
-    samePorts(a.destinationPorts, b.destinationPorts) &&
-    samePorts(a.sourcePorts, b.sourcePorts)
+    samePorts(a.destinationPorts ?? everyPort, b.destinationPorts ?? everyPort) &&
+    samePorts(a.sourcePorts ?? everyPort, b.sourcePorts ?? everyPort)
   );
 }
 

@@ -55,11 +55,12 @@ export function formatAddress(address: Address): string {
   return new ipaddr.IPv6(octets).toRFC5952String();
 }
 
+const masksOf = (width: number): readonly bigint[] =>
+  Array.from({ length: width + 1 }, (_, length) => ((1n << BigInt(length)) - 1n) << BigInt(width - length));
+const masks = { 4: masksOf(32), 6: masksOf(128) };
+
 /** Ones in the first `length` bits. */
-export function mask(family: Family, length: number): bigint {
-  const width = BigInt(bits(family));
-  return ((1n << BigInt(length)) - 1n) << (width - BigInt(length));
-}
+export const mask = (family: Family, length: number): bigint => masks[family][length] ?? 0n;
 
 /** `255.255.0.0` as a length. */
 function maskLength(text: string): number {
