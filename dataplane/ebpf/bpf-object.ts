@@ -240,6 +240,25 @@ export function programById(id: number): Program {
   return new Program(programInfo(fd).name, fd);
 }
 
+/** The types that a loaded program was compiled with. */
+export function btfById(id: number): Btf {
+  const fd = checked(bpf.btfFdById(id), "opening", `BTF id ${id}`);
+  try {
+    // struct bpf_btf_info: u64 address, u32 size, u32 id, then name and flags
+    const info = new Uint8Array(32);
+    const view = new DataView(info.buffer);
+    checked(bpf.infoByFd(fd, info, new Uint32Array([info.length])), "reading", `BTF id ${id}`);
+    const raw = new Uint8Array(view.getUint32(8, true));
+    info.fill(0);
+    view.setBigUint64(0, addressOf(raw), true);
+    view.setUint32(8, raw.length, true);
+    checked(bpf.infoByFd(fd, info, new Uint32Array([info.length])), "reading", `BTF id ${id}`);
+    return new Btf(raw);
+  } finally {
+    libc.close(fd);
+  }
+}
+
 export const closeProgram = (program: Program): void => void libc.close(program.fd);
 
 /** `drv`: in the driver; `skb`: generic, after the kernel has built its own buffer. */

@@ -45,7 +45,11 @@ interface Found {
   features: Record<string, Record<string, "on" | "off">>;
   sysctls: Record<string, string>;
   down: string[];
+  /** Addresses that we added: what follows `ip addr del`. */
+  added: string[];
 }
+
+const nothing = (): Found => ({ features: {}, sysctls: {}, down: [], added: [] });
 
 /** Remembers what things were before they were changed. The first that is remembered stays. */
 export class AsFound {
@@ -53,9 +57,9 @@ export class AsFound {
 
   constructor(private readonly file: string) {
     try {
-      this.found = JSON.parse(readFileSync(file, "utf8")) as Found;
+      this.found = { ...nothing(), ...(JSON.parse(readFileSync(file, "utf8")) as Partial<Found>) };
     } catch {
-      this.found = { features: {}, sysctls: {}, down: [] };
+      this.found = nothing();
     }
   }
 
@@ -87,7 +91,8 @@ export class AsFound {
         stubborn.push(name);
         continue;
       }
-      const saved = (this.found.features[adapter] ??= {});
+      const saved = this.found.features[adapter] ?? {};
+      this.found.features[adapter] = saved;
       if (!(name in saved)) {
         saved[name] = feature.value;
         this.save();
@@ -104,6 +109,12 @@ export class AsFound {
     await ip(`link set dev ${link.ifname} up`);
   }
 
+  /** Notes that this address is ours to take away again. */
+  addedAddress(words: string): void {
+    this.found.added.push(words);
+    this.save();
+  }
+
   async restore(): Promise<void> {
     for (const [adapter, features] of Object.entries(this.found.features)) {
       for (const [name, value] of Object.entries(features)) {
@@ -112,7 +123,8 @@ export class AsFound {
     }
     for (const [path, value] of Object.entries(this.found.sysctls)) writeSysctl(path, value);
     for (const adapter of this.found.down) await tryIp(`link set dev ${adapter} down`);
-    this.found = { features: {}, sysctls: {}, down: [] };
+    for (const words of this.found.added) await tryIp(`addr del ${words}`);
+    this.found = nothing();
     rmSync(this.file, { force: true });
   }
 }
@@ -175,7 +187,13 @@ export async function makeWire(found: AsFound, dataplane: string, adapters: [str
   // 0xfff8: everything but STP, pause and LACP, which a bridge never forwards by itself; the ports' own masks do LACP.
   await ip(`link set dev ${bridge} type bridge stp_state 0 forward_delay 0 group_fwd_mask 0xfff8`);
   // What a kernel was built without cannot be on.
-  for (const option of ["mcast_snooping", "vlan_filtering", "nf_call_iptables", "nf_call_ip6tables", "nf_call_arptables"]) {
+  for (const option of [
+    "mcast_snooping",
+    "vlan_filtering",
+    "nf_call_iptables",
+    "nf_call_ip6tables",
+    "nf_call_arptables",
+  ]) {
     await tryIp(`link set dev ${bridge} type bridge ${option} 0`);
   }
   for (const adapter of adapters) {

@@ -13,7 +13,7 @@
 import type { AppsConfig } from "../dataplane.ts";
 import { addressText, prefixOf } from "./address.ts";
 import { ip, ipJson, readSysctl, run, tryIp } from "./command.ts";
-import { type AsFound, type Link, linkOf, linkOrNone } from "./netdev.ts";
+import { type AsFound, type Link, linkOf, linkOrNone, wireFeatures } from "./netdev.ts";
 
 export const RETURN = "ofr-ret";
 export const RETURN_FAR = "ofr-retx";
@@ -109,12 +109,25 @@ export async function routeReplies(found: AsFound, apps: AppsConfig): Promise<vo
   ] as const) {
     if (!address) continue;
     const [own = "", bits = ""] = address.split("/");
-    if (!(await hasAddress(adapter, own))) await ip(`${family}addr add ${address} dev ${adapter}${family ? " nodad" : ""}`);
+    if (!(await hasAddress(adapter, own))) {
+      await ip(`${family}addr add ${address} dev ${adapter}${family ? " nodad" : ""}`);
+      found.addedAddress(`${address} dev ${adapter}`);
+    }
     await rule(family, `iif ${adapter}`, PRIORITY.apps, TABLE_REPLIES);
     await rule(family, `from ${own}`, PRIORITY.own, TABLE_REPLIES);
     await ip(`${family}route replace ${networkOf(own, Number(bits))} dev ${adapter} table ${TABLE_REPLIES}`);
     await ip(`${family}route replace default via ${nobody} dev ${RETURN} onlink table ${TABLE_REPLIES}`);
   }
+}
+
+/** An adapter that carries both sides is routed: the kernel sends on what the programs leave to it. */
+export async function routeShared(found: AsFound, adapter: string): Promise<void> {
+  const link = await linkOf(adapter);
+  await found.up(link);
+  forward(found, adapter);
+  found.sysctl(`net/ipv4/conf/${adapter}/rp_filter`, "0");
+  found.sysctl(`net/ipv4/conf/${adapter}/send_redirects`, "0");
+  await found.features(adapter, wireFeatures);
 }
 
 async function hasAddress(adapter: string, address: string): Promise<boolean> {

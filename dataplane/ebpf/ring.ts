@@ -71,6 +71,12 @@ export class Ring {
     return handled;
   }
 
+  /** Passes over everything that is there. */
+  skip(): void {
+    this.position = Atomics.load(this.producer, 0);
+    Atomics.store(this.consumer, 0, this.position);
+  }
+
   private advance(length: number): void {
     this.position += BigInt((length + 8 + 7) & ~7);
     Atomics.store(this.consumer, 0, this.position);

@@ -8,8 +8,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { NetlinkWatch } from "../../dataplane/ebpf/netlink.ts";
 import { AsFound, bridgeName, linkOf, linkOrNone, makeWire, removeWire } from "../../dataplane/ebpf/netdev.ts";
+import { NetlinkWatch } from "../../dataplane/ebpf/netlink.ts";
 import { makeVeths, networkOf, removePlumbing, routeReplies, TAP } from "../../dataplane/ebpf/plumbing.ts";
 import { Tap } from "../../dataplane/ebpf/tap.ts";
 import { inNamespace, ip } from "./namespace.ts";
@@ -46,7 +46,7 @@ test("A8: two adapters become a wire: frames of any kind cross the bridge, and n
   const script = `
 import socket, sys
 a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); a.bind(("enb0", 3))
-b = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); b.bind(("sgw0", socket.htons(3)))
+b = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); b.bind(("sgw0", 3))
 b.settimeout(3)
 def cross(frame):
     a.send(frame)

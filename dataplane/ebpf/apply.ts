@@ -1,0 +1,109 @@
+/**
+ * How do rendered rules get into force, all or nothing, without a packet meeting half of them?
+ *
+ *   buckets := old or new   nothing that either set could match is passed unseen
+ *   protected prefixes      new ones enter
+ *   rules                   a new inner array, filled, swapped in whole
+ *   generation              raised: flows that pass are decided again, flows that are taken stay taken
+ *   buckets := new          and protected prefixes that are no longer wanted leave
+ *
+ * A step that fails takes back the steps before it.
+ */
+import { DataplaneError, type Limits } from "../dataplane.ts";
+import type { Steering } from "../steering.ts";
+import { BpfMap, MapFlag, MapType } from "./bpf-map.ts";
+import { PREFIX_PROTECTED } from "./consts.ts";
+import type { Kernel } from "./kernel.ts";
+import { prefixKey, rule as ruleCodec, rulesHeader, viewOver } from "./layout.ts";
+import { BUCKETS, type RenderedRules, renderRules } from "./rules.ts";
+
+const u32 = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
+const MAX_SERVICE = 65535;
+
+/** Who gives endpoints their place in `next_hops`. */
+export interface NextHopIndex {
+  indexOf(endpoint: string): number;
+  /** These endpoints are in use now, and no others. */
+  keep(endpoints: Set<string>): void;
+}
+
+/** @throws DataplaneError and the old rules stay in force. */
+export function applyRules(kernel: Kernel, steering: Steering, limits: Limits, nextHops: NextHopIndex): void {
+  if (steering.rules.length > limits.rules) {
+    throw new DataplaneError(`${steering.rules.length} rules, limits.rules is ${limits.rules}`, "rules");
+  }
+  for (const { service, name } of steering.rules) {
+    if (!Number.isInteger(service) || service < 1 || service > MAX_SERVICE) {
+      throw new DataplaneError(`rule ${name}: service index ${service} is not in 1..${MAX_SERVICE}`, name);
+    }
+  }
+  let rendered: RenderedRules;
+  try {
+    rendered = renderRules(steering, (endpoint) => nextHops.indexOf(endpoint));
+  } catch (error) {
+    if (error instanceof DataplaneError) throw error;
+    throw new DataplaneError(`rules: ${(error as Error).message}`, "rules");
+  }
+  const prefixes = kernel.map("prefixes");
+  const memory = new Uint8Array(kernel.map("maybe").memory(), 0, 2 * BUCKETS);
+  const before = memory.slice();
+  const bucket = memory.subarray(0, BUCKETS);
+  const host = memory.subarray(BUCKETS);
+  const present = prefixKeys(prefixes, [PREFIX_PROTECTED], 0);
+  const added: Uint8Array[] = [];
+  const inner = BpfMap.create(
+    MapType.array,
+    "rules",
+    { key: 4, value: ruleCodec.size, entries: Math.max(1, rendered.count) },
+    { map_flags: MapFlag.innerMap },
+  );
+  try {
+    for (let i = 0; i < BUCKETS; i++) {
+      bucket[i]! |= rendered.bucket[i]!;
+      host[i]! |= rendered.host[i]!;
+    }
+    for (const key of rendered.protect) {
+      if (present.has(text(key))) continue;
+      prefixes.update(key, Uint8Array.of(1));
+      added.push(key);
+    }
+    const keys = Uint32Array.from({ length: rendered.count }, (_, i) => i);
+    inner.updateBatch(new Uint8Array(keys.buffer), rendered.rules, rendered.count);
+    kernel.map("rules").update(0, u32(inner.fd));
+  } catch (error) {
+    for (const key of added) prefixes.delete(key);
+    memory.set(before);
+    throw error;
+  } finally {
+    // The outer map holds it from now on.
+    inner.close();
+  }
+  const state = kernel.map("rules_state");
+  const { generation } = rulesHeader.decode(state.lookup(0)!);
+  state.update(0, rulesHeader.encode({ generation: (generation + 1) >>> 0, count: rendered.count }));
+  bucket.set(rendered.bucket);
+  host.set(rendered.host);
+  const wanted = new Set(rendered.protect.map(text));
+  for (const [key, octets] of present) if (!wanted.has(key)) prefixes.delete(octets);
+  nextHops.keep(new Set(steering.rules.flatMap((rule) => (rule.endpoint ? [rule.endpoint.address] : []))));
+}
+
+const text = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.length).toString("hex");
+
+/** Keys of these sets of a data plane that are in the map. */
+function prefixKeys(prefixes: BpfMap, sets: number[], dataplane: number): Map<string, Uint8Array> {
+  const keys = new Map<string, Uint8Array>();
+  for (const key of prefixes.keys()) {
+    const set = viewOver(key).getUint32(prefixKey.offset.set);
+    if ((set & 0xff) === dataplane && sets.includes(set >>> 8)) keys.set(text(key), key);
+  }
+  return keys;
+}
+
+/** Makes `wanted` all that these sets of a data plane hold; what is in both never leaves. */
+export function replacePrefixes(prefixes: BpfMap, sets: number[], dataplane: number, wanted: Uint8Array[]): void {
+  const present = prefixKeys(prefixes, sets, dataplane);
+  const names = new Set(wanted.map(text));
+  for (const key of wanted) prefixes.update(key, Uint8Array.of(1));
+  for (const [name, key] of present) if (!names.has(name)) prefixes.delete(key);
+}

@@ -1,0 +1,369 @@
+/**
+ * What is no longer used, and how is its place freed?
+ *
+ * Programs only add; this walks flows, tunnels and sessions, and takes away what has been idle for too long:
+ *
+ *   flow      TCP 2 h (closed: 10 s, never answered: 60 s), UDP 120 s, ICMP 30 s, passing 60 s, owner gone: at once
+ *   session   when all its tunnels and flows have been idle for `idleTimeout`; half-open ones (no downlink, no flow) after
+ *             30 s when the table is three quarters full
+ *
+ * A walk goes in batches and lets the event loop run between; a big table is walked less often. A slot is freed under the
+ * session's lock, with its epoch raised, so that whatever still names it is void; its place goes to `free_slots`.
+ */
+import { setImmediate as yieldToOthers } from "node:timers/promises";
+import type { DataplaneEvent } from "../dataplane.ts";
+import * as c from "./consts.ts";
+import { ueText } from "./events.ts";
+import type { Kernel } from "./kernel.ts";
+import * as layout from "./layout.ts";
+import { since, type Tables } from "./tables.ts";
+
+const BATCH = 2048;
+const SLICE_MS = 8;
+const PROTO = { icmp: 1, tcp: 6, icmp6: 58 } as const;
+
+/** Seconds. */
+const timeout = {
+  closed: 10,
+  icmp: 30,
+  halfOpen: 30,
+  unanswered: 60,
+  passed: 60,
+  udp: 120,
+  established: 7200,
+} as const;
+
+export interface CollectorOptions {
+  idleSeconds(dataplane: number): number;
+  removed(event: Omit<DataplaneEvent, "dataplane"> & { plane: number }): void;
+}
+
+type FlowKey = ReturnType<typeof layout.flowKey.decode>;
+type Flow = ReturnType<typeof layout.flow.decode>;
+
+/** Key of the entry for the other way (bpf/structs.h). */
+export const twinOf = (key: FlowKey, flow: Flow): Uint8Array =>
+  layout.flowKey.encode({
+    remote: flow.translated,
+    ue: key.ue,
+    remote_port: flow.translated_port,
+    ue_port: flow.translated_ue_port,
+    protocol: key.protocol,
+    reply: key.reply ? 0 : 1,
+  });
+
+/** Seconds that a flow may be idle. `flags` of both entries. */
+export function flowTimeout(protocol: number, action: number, flags: number): number {
+  if (action === c.ACTION_PASS) return timeout.passed;
+  if (protocol === PROTO.icmp || protocol === PROTO.icmp6) return timeout.icmp;
+  if (protocol !== PROTO.tcp) return timeout.udp;
+  const both = c.FLOW_FIN_UP | c.FLOW_FIN_DOWN;
+  if (flags & c.FLOW_RST || (flags & both) === both) return timeout.closed;
+  return timeout.established;
+}
+
+export class Collector {
+  private readonly flowCount: Uint32Array;
+  private readonly flowSeen: Uint32Array;
+  private readonly flowKnown: Uint8Array;
+  private running: Promise<{ sessions: number; flows: number }> | undefined;
+  private nextWalk = 0;
+
+  constructor(
+    private readonly kernel: Kernel,
+    private readonly tables: Tables,
+    private readonly options: CollectorOptions,
+  ) {
+    this.flowCount = new Uint32Array(tables.capacity);
+    this.flowSeen = new Uint32Array(tables.capacity);
+    this.flowKnown = new Uint8Array(tables.capacity);
+  }
+
+  /** Jiffies at which a flow of this session was last used, as of the last walk. */
+  lastFlow(slot: number): number | undefined {
+    return this.flowKnown[slot] ? this.flowSeen[slot] : undefined;
+  }
+
+  /** By data plane, at this moment. */
+  totals(): { sessions: Map<number, number>; flows: Map<number, number> } {
+    const sessions = new Map<number, number>();
+    const flows = new Map<number, number>();
+    for (const slot of this.tables.slots()) {
+      const plane = this.tables.word(slot, "dataplane");
+      sessions.set(plane, (sessions.get(plane) ?? 0) + 1);
+      flows.set(plane, (flows.get(plane) ?? 0) + this.tables.word(slot, "flows"));
+    }
+    return { sessions, flows };
+  }
+
+  /** One walk, unless one runs or the last one was long and not long ago. */
+  collect(force = false): Promise<{ sessions: number; flows: number }> {
+    if (this.running) return this.running;
+    const start = Date.now();
+    if (!force && start < this.nextWalk) return Promise.resolve({ sessions: 0, flows: 0 });
+    this.running = this.walk().finally(() => {
+      this.running = undefined;
+      this.nextWalk = Date.now() + 9 * (Date.now() - start);
+    });
+    return this.running;
+  }
+
+  private async walk(): Promise<{ sessions: number; flows: number }> {
+    const flows = await this.walkFlows();
+    const sessions = await this.walkSessions();
+    return { sessions, flows };
+  }
+
+  private pause = async (since: { time: number }): Promise<void> => {
+    if (Date.now() - since.time < SLICE_MS) return;
+    await yieldToOthers();
+    since.time = Date.now();
+  };
+
+  /** Is the flow's session still its own? */
+  private current(session: number, epoch: number): boolean {
+    return session < this.tables.capacity && this.tables.word(session, "epoch") === epoch;
+  }
+
+  private async walkFlows(): Promise<number> {
+    const map = this.kernel.map("flows");
+    const { hz } = this.kernel;
+    const { offset, size } = layout.flow;
+    const keySize = layout.flowKey.size;
+    this.flowCount.fill(0);
+    this.flowKnown.fill(0);
+    let removed = 0;
+    const slice = { time: Date.now() };
+    for (const { keys, values, count } of map.batches(BATCH)) {
+      const view = layout.viewOver(values);
+      const now = this.kernel.jiffies();
+      const dead: Uint8Array[] = [];
+      for (let i = 0; i < count; i++) {
+        const at = i * size;
+        const reply = keys[i * keySize + layout.flowKey.offset.reply] !== 0;
+        const session = view.getUint32(at + offset.session, true);
+        const lastSeen = view.getUint32(at + offset.last_seen, true);
+        const key = keys.subarray(i * keySize, (i + 1) * keySize);
+        if (!this.current(session, view.getUint32(at + offset.epoch, true))) {
+          dead.push(key.slice());
+          if (!reply) removed++;
+          continue;
+        }
+        const idle = since(now, lastSeen) / hz;
+        const flags = view.getUint8(at + offset.flags);
+        // Young ones need no second look.
+        if (idle > timeout.closed && this.isOver(map, key, values.subarray(at, at + size), idle, now, flags)) {
+          dead.push(key.slice());
+          if (!reply) removed++;
+          continue;
+        }
+        if (!reply) this.flowCount[session]!++;
+        if (!this.flowKnown[session] || since(now, lastSeen) < since(now, this.flowSeen[session]!)) {
+          this.flowSeen[session] = lastSeen;
+          this.flowKnown[session] = 1;
+        }
+      }
+      for (const key of dead) map.delete(key);
+      await this.pause(slice);
+    }
+    for (const slot of this.tables.slots()) {
+      const counted = this.flowCount[slot]!;
+      if (this.tables.word(slot, "flows") !== counted) {
+        Atomics.store(this.tables.words, this.tables.wordAt(slot, "flows"), counted);
+      }
+    }
+    return removed;
+  }
+
+  /** Both entries of a flow are judged together: the younger one counts. Each is removed when its turn comes. */
+  private isOver(
+    map: ReturnType<Kernel["map"]>,
+    keyOctets: Uint8Array,
+    octets: Uint8Array,
+    idle: number,
+    now: number,
+    flags: number,
+  ): boolean {
+    const key = layout.flowKey.decode(keyOctets);
+    const flow = layout.flow.decode(octets);
+    if (flow.action === c.ACTION_PASS) return idle > timeout.passed;
+    // Without a look at the other entry: the shortest time that could apply.
+    const least = key.protocol === PROTO.tcp ? timeout.closed : flowTimeout(key.protocol, flow.action, flags);
+    if (idle <= least) return false;
+    const other = map.lookup(twinOf(key, flow));
+    // An entry whose other half is gone leads nowhere.
+    if (!other) return true;
+    const twin = layout.flow.decode(other);
+    const both = Math.min(idle, since(now, twin.last_seen) / this.kernel.hz);
+    const unanswered = key.protocol === PROTO.tcp && (key.reply ? flow : twin).packets === 0n;
+    const limit = flowTimeout(key.protocol, flow.action, flags | twin.flags);
+    return both > (unanswered ? Math.min(limit, timeout.unanswered) : limit);
+  }
+
+  private async walkSessions(): Promise<number> {
+    const { tables } = this;
+    const { hz } = this.kernel;
+    const tunnels = this.kernel.map("tunnels");
+    const { offset, size } = layout.tunnel;
+    const seen = new Uint32Array(tables.capacity);
+    const known = new Uint8Array(tables.capacity);
+    const slice = { time: Date.now() };
+    for (const { keys, values, count } of tunnels.batches(BATCH)) {
+      const view = layout.viewOver(values);
+      const now = this.kernel.jiffies();
+      const dead: Uint8Array[] = [];
+      for (let i = 0; i < count; i++) {
+        const at = i * size;
+        const flags = view.getUint8(at + offset.flags);
+        const lastSeen = view.getUint32(at + offset.last_seen, true);
+        let owned = false;
+        for (const [flag, session, epoch] of [
+          [c.TUNNEL_IPV4, offset.session4, offset.epoch4],
+          [c.TUNNEL_IPV6, offset.session6, offset.epoch6],
+        ] as const) {
+          if (!(flags & flag)) continue;
+          const slot = view.getUint32(at + session, true);
+          if (!this.current(slot, view.getUint32(at + epoch, true))) continue;
+          owned = true;
+          if (!known[slot] || since(now, lastSeen) < since(now, seen[slot]!)) seen[slot] = lastSeen;
+          known[slot] = 1;
+        }
+        // Bound a moment ago and its session not yet, perhaps: leave the young ones.
+        if (!owned && since(now, lastSeen) > hz) {
+          dead.push(keys.slice(i * layout.tunnelKey.size, (i + 1) * layout.tunnelKey.size));
+        }
+      }
+      for (const key of dead) tunnels.delete(key);
+      await this.pause(slice);
+    }
+    const slots = tables.slots();
+    const crowded = slots.length * 4 >= tables.capacity * 3;
+    let removed = 0;
+    for (const slot of slots) {
+      const now = this.kernel.jiffies();
+      let idle = since(now, tables.word(slot, "last_seen"));
+      if (known[slot]) idle = Math.min(idle, since(now, seen[slot]!));
+      if (this.flowKnown[slot]) idle = Math.min(idle, since(now, this.flowSeen[slot]!));
+      idle /= hz;
+      const halfOpen = crowded && idle > timeout.halfOpen && !this.flowCount[slot] && tables.usable(slot) === undefined;
+      if ((idle > this.options.idleSeconds(tables.word(slot, "dataplane")) || halfOpen) && this.free(slot)) removed++;
+      await this.pause(slice);
+    }
+    this.recountPeers();
+    return removed;
+  }
+
+  /** How many sessions each peer has taught, by what is there now. */
+  private recountPeers(): void {
+    const { tables } = this;
+    const counts = new Map<string, number>();
+    const keyOf = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
+    for (const slot of tables.slots()) {
+      const s = tables.session(slot);
+      const uplink = (s.flags & c.SESSION_UPLINK) !== 0;
+      const address = uplink ? s.base_station : s.gateway;
+      const key = keyOf(layout.peerKey.encode({ address, dataplane: s.dataplane, core: uplink ? 0 : 1 }));
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
+    const map = this.kernel.map("peers");
+    for (const key of [...map.keys()]) {
+      const octets = map.lookup(key);
+      if (!octets) continue;
+      const peer = layout.peer.decode(octets);
+      const counted = counts.get(keyOf(key)) ?? 0;
+      if (peer.sessions === counted) continue;
+      map.update(key, layout.peer.encode({ ...peer, sessions: counted }), 2 /* BPF_EXIST */);
+    }
+  }
+
+  /** False when a program is at work on the session: next time. */
+  private free(slot: number): boolean {
+    const { tables, kernel } = this;
+    const lock = tables.wordAt(slot, "sequence");
+    const sequence = Atomics.load(tables.words, lock);
+    if (sequence & 1 || Atomics.compareExchange(tables.words, lock, sequence, sequence + 1) !== sequence) return false;
+    const s = layout.session.read(tables.sessions, slot * tables.sessionStride);
+    kernel.map("ue_sessions").delete(layout.sessionKey.encode({ ue: s.ue }));
+    Atomics.add(tables.words, tables.wordAt(slot, "epoch"), 1);
+    let teid = 0;
+    for (let bearer = 0; bearer < c.BEARER_SLOTS; bearer++) {
+      const b = tables.bearer(slot, bearer);
+      const at = (slot * c.BEARER_SLOTS + bearer) * tables.bearerStride;
+      tables.bearers.setUint8(at + layout.bearer.offset.state, c.BEARER_FREE);
+      if (b.state === c.BEARER_FREE || b.epoch !== s.epoch) continue;
+      if (bearer === c.SLOT_UPLINK) teid = b.key.teid;
+      this.forgetTunnel(layout.tunnelKey.encode(b.key), slot);
+      tables.bearers.setUint32(at + layout.bearer.offset.key + layout.tunnelKey.offset.teid, 0);
+    }
+    Atomics.store(tables.words, tables.wordAt(slot, "flags"), 0);
+    Atomics.store(tables.words, tables.wordAt(slot, "flows"), 0);
+    const ue = tables.sessions.byteOffset + slot * tables.sessionStride + layout.session.offset.ue;
+    new Uint8Array(tables.sessions.buffer, ue, 16).fill(0);
+    Atomics.add(tables.words, lock, 1);
+    kernel.map("free_slots").push(new Uint8Array(Uint32Array.of(slot).buffer));
+    this.options.removed({
+      type: "session-idle",
+      plane: s.dataplane,
+      time: Date.now(),
+      session: slot,
+      epoch: s.epoch,
+      ue: ueText(s.ue),
+      teid,
+      cause: 0,
+      slot: c.SLOT_UPLINK,
+    });
+    return true;
+  }
+
+  /** Unless another session uses it as well, or by now. */
+  private forgetTunnel(key: Uint8Array, slot: number): void {
+    const map = this.kernel.map("tunnels");
+    const octets = map.lookup(key);
+    if (!octets) return;
+    const t = layout.tunnel.decode(octets);
+    const others =
+      (t.flags & c.TUNNEL_IPV4 && t.session4 !== slot && this.current(t.session4, t.epoch4)) ||
+      (t.flags & c.TUNNEL_IPV6 && t.session6 !== slot && this.current(t.session6, t.epoch6));
+    if (!others) map.delete(key);
+  }
+
+  /** Ends all flows of a service. Returns how many. */
+  async flushService(service: number): Promise<number> {
+    const map = this.kernel.map("flows");
+    const { offset, size } = layout.flow;
+    const keySize = layout.flowKey.size;
+    const slice = { time: Date.now() };
+    let flows = 0;
+    for (const { keys, values, count } of map.batches(BATCH)) {
+      const view = layout.viewOver(values);
+      const dead: Uint8Array[] = [];
+      for (let i = 0; i < count; i++) {
+        if (view.getUint16(i * size + offset.service, true) !== service) continue;
+        if (view.getUint8(i * size + offset.action) === c.ACTION_PASS) continue;
+        const key = keys.slice(i * keySize, (i + 1) * keySize);
+        if (!key[layout.flowKey.offset.reply]) {
+          flows++;
+          const session = view.getUint32(i * size + offset.session, true);
+          const at = this.tables.wordAt(session, "flows");
+          if (session < this.tables.capacity && Atomics.load(this.tables.words, at) > 0)
+            Atomics.sub(this.tables.words, at, 1);
+        }
+        dead.push(key);
+      }
+      for (const key of dead) map.delete(key);
+      await this.pause(slice);
+    }
+    return flows;
+  }
+
+  /** Ends all sessions of a data plane that goes. */
+  async removeAll(dataplane: number): Promise<void> {
+    for (let attempt = 0; attempt < 3; attempt++) {
+      for (const slot of this.tables.slots()) {
+        if (this.tables.word(slot, "dataplane") === dataplane) this.free(slot);
+      }
+      await yieldToOthers();
+    }
+    await this.collect(true);
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * How is each endpoint reached, at the moment?
+ *
+ * Index 0 of `next_hops` leads through the appliance's own routing, which always works. Each endpoint gets an index of its
+ * own; while the kernel knows an endpoint's MAC address on the apps' adapter, its entry leads straight there, which saves
+ * the kernel's way through the stack. Entries are kept current by netlink; indices are given again only when none is left,
+ * because running flows remember them.
+ */
+
+import { DataplaneError } from "../dataplane.ts";
+import { addressOctets, macOctets, masked, prefixOf } from "./address.ts";
+import type { NextHopIndex } from "./apply.ts";
+import { ipJson, tryIp } from "./command.ts";
+import { PORT_APPS } from "./consts.ts";
+import type { Kernel } from "./kernel.ts";
+import { nextHop } from "./layout.ts";
+
+export interface Hop {
+  port: number;
+  destination: Uint8Array;
+  source: Uint8Array;
+}
+
+/** The adapter that endpoints may be reached through directly. */
+export interface DirectAdapter {
+  name: string;
+  mac: string;
+  /** Prefixes that are on it. */
+  prefixes: string[];
+}
+
+const KEEP_ALIVE_MS = 5000;
+const usable = new Set(["REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT", "NOARP"]);
+
+export class NextHops implements NextHopIndex {
+  private readonly indices = new Map<string, number>();
+  private wanted = new Set<string>();
+  private readonly direct = new Set<string>();
+  private refreshing: Promise<void> | undefined;
+  private asked = 0;
+  private closed = false;
+
+  constructor(
+    private readonly kernel: Kernel,
+    private readonly through: Hop,
+    private readonly adapter: DirectAdapter | undefined,
+  ) {}
+
+  /** @throws DataplaneError when all places are taken by endpoints in use. */
+  indexOf(endpoint: string): number {
+    if (!this.adapter || !this.isOnLink(endpoint)) return 0;
+    let index = this.indices.get(endpoint);
+    if (index !== undefined) return index;
+    const map = this.kernel.map("next_hops");
+    index = this.indices.size + 1;
+    if (index >= map.maxEntries) {
+      const [free] = [...this.indices].filter(([name]) => !this.wanted.has(name));
+      if (!free) throw new DataplaneError(`more than ${map.maxEntries - 1} endpoints`, "next_hops");
+      this.indices.delete(free[0]);
+      this.direct.delete(free[0]);
+      index = free[1];
+    }
+    this.indices.set(endpoint, index);
+    map.update(index, nextHop.encode(this.through));
+    return index;
+  }
+
+  keep(endpoints: Set<string>): void {
+    this.wanted = endpoints;
+    this.asked = 0;
+    void this.keepAlive();
+  }
+
+  private isOnLink(endpoint: string): boolean {
+    const octets = addressOctets(endpoint);
+    return (this.adapter?.prefixes ?? []).some((text) => {
+      const { octets: network, length } = prefixOf(text);
+      return masked(octets, length).every((octet, i) => octet === network[i]);
+    });
+  }
+
+  /** Looks up all neighbours and writes what has changed. */
+  refresh(): Promise<void> {
+    this.refreshing ??= this.look()
+      .catch(() => undefined)
+      .finally(() => {
+        this.refreshing = undefined;
+      });
+    return this.refreshing;
+  }
+
+  private async look(): Promise<void> {
+    const { adapter } = this;
+    if (!adapter || this.indices.size === 0) return;
+    const neighbours = await ipJson<{ dst: string; lladdr?: string; state: string[] }[]>(
+      `neigh show dev ${adapter.name}`,
+    );
+    if (this.closed) return;
+    const known = new Map(
+      neighbours.filter((n) => n.lladdr && n.state.some((state) => usable.has(state))).map((n) => [n.dst, n.lladdr!]),
+    );
+    for (const [endpoint, index] of this.indices) {
+      const mac = known.get(endpoint);
+      const hop = mac ? { port: PORT_APPS, destination: macOctets(mac), source: macOctets(adapter.mac) } : this.through;
+      if (mac) this.direct.add(endpoint);
+      else this.direct.delete(endpoint);
+      this.kernel.map("next_hops").update(index, nextHop.encode(hop));
+    }
+  }
+
+  /**
+   * Frames that go straight there do not pass the kernel's neighbour table, which would forget or never check the entry:
+   * it is told every few seconds that the entry is in use.
+   */
+  async keepAlive(): Promise<void> {
+    const now = Date.now();
+    if (!this.adapter || now - this.asked < KEEP_ALIVE_MS) return;
+    this.asked = now;
+    for (const endpoint of this.wanted) {
+      if (this.closed) return;
+      if (this.indices.has(endpoint)) await tryIp(`neigh replace ${endpoint} dev ${this.adapter.name} use`);
+    }
+    await this.refresh();
+  }
+
+  /** Endpoints that are reached straight, for status. */
+  straight(): string[] {
+    return [...this.direct];
+  }
+
+  /** What is in the map stays: nobody keeps it current until the next start, so all entries go through routing again. */
+  close(): void {
+    if (!this.closed) {
+      for (const index of this.indices.values())
+        this.kernel.map("next_hops").update(index, nextHop.encode(this.through));
+    }
+    this.closed = true;
+  }
+}
