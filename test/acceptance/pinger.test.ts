@@ -123,16 +123,22 @@ test(
     const address = (n: number): string => `10.45.${1 + (n >> 8)}.${n & 255}`;
     await scene.service("local", edgeOnly.service);
     await scene.lab.exec("ran0", ["ping", "-c1", core.address]);
-    await paced(count, (n) => {
-      core.bearer(address(n), enb.address, 0x20000 + n);
-      enb.gpdu(core.address, 0x10000 + n, udpPacket(address(n), edgeOnly.service, {}, `phone ${n}`));
-    });
+    await paced(
+      count,
+      (n) => {
+        core.bearer(address(n), enb.address, 0x20000 + n);
+        enb.gpdu(core.address, 0x10000 + n, udpPacket(address(n), edgeOnly.service, {}, `phone ${n}`));
+      },
+      16,
+      25,
+    );
     const missing = (): number => {
       const seen = new Set(enb.received.filter((m) => m.inner?.protocol === 17).map((m) => m.teid));
       return count - seen.size;
     };
     await until("an answer for each", () => missing() === 0 || undefined, 10_000).catch(() => undefined);
-    assert.is(missing(), 0);
+    const counted = [...(await scene.appliance.counters())].filter(([, packets]) => packets > 0);
+    assert.is(missing(), 0, `answers are missing: ${counted.map((one) => one.join(" ")).join(", ")}`);
     for (const m of enb.received) {
       if (m.inner?.protocol !== 17) continue;
       const n = m.teid - 0x20000;

@@ -143,8 +143,10 @@ async function udp(q: {
     const started = now();
     return await new Promise<UdpAnswer>((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error("no answer")), q.timeoutMs ?? 3000);
-      socket.on("message", (data) => {
+      socket.on("message", (data, from) => {
         clearTimeout(timer);
+        if (from.port !== q.port || from.address !== q.to)
+          reject(new Error(`answer from ${from.address}:${from.port}`));
         const [server = "", client = "", port = "", ...rest] = data.toString("latin1").split(" ");
         const echoed = rest.join(" ");
         if (echoed !== payload) reject(new Error(`answer differs: ${echoed.length} octets for ${payload.length}`));

@@ -115,11 +115,14 @@ function parse(raw: Buffer, from: string, fromPort: number, to: string): Receive
   return one;
 }
 
-/** Does something `count` times, no more at once than the 256 places of a veth's ring allow. */
-export async function paced(count: number, step: (n: number) => void, atOnce = 32): Promise<void> {
+/**
+ * Does something `count` times, `atOnce` every `everyMs`: a veth's ring has 256 places, and on a busy machine it is a
+ * while until somebody empties it.
+ */
+export async function paced(count: number, step: (n: number) => void, atOnce = 16, everyMs = 5): Promise<void> {
   for (let n = 0; n < count; n++) {
     step(n);
-    if (n % atOnce === atOnce - 1) await sleep(2);
+    if (n % atOnce === atOnce - 1) await sleep(everyMs);
   }
 }
 
