@@ -3,7 +3,7 @@
  *
  * On loopback without a token: whoever is on the machine, but not a web page that made a browser resolve its own name to
  * 127.0.0.1 (the Host header must be an address or localhost). With a token: whoever sends it as a bearer (RFC 6750
- * §2.1); both sides are hashed first, so that the comparison takes the same time whatever is sent. /healthz and /readyz
+ * §2.1) or, with `tls.clientCa`, whoever has a certificate of that authority; both sides are hashed first, so that the comparison takes the same time whatever is sent. /healthz and /readyz
  * say nothing that needs a secret and are open, for those who only watch.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
@@ -25,11 +25,12 @@ function isAddress(host: string): boolean {
 }
 
 /** A check for each request; throws a Problem where the answer is no. */
-export function guard(token: string | undefined): (request: FastifyRequest) => void {
+export function guard(token: string | undefined, clientCertificates = false): (request: FastifyRequest) => void {
   const wanted = token === undefined ? undefined : digest(token);
   return (request) => {
     if (open.has(request.routeOptions.url ?? "")) return;
     if (wanted === undefined) {
+      if (clientCertificates) return; // TLS has asked already
       const host = request.hostname;
       if (host && host.toLowerCase() !== "localhost" && !isAddress(host)) {
         throw new Problem("misdirected", "without a token, requests must name an address or localhost as their host");

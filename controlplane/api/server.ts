@@ -105,7 +105,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
     bodyLimit,
     requestTimeout: 15_000,
     keepAliveTimeout: 30_000,
-    forceCloseConnections: true,
+    forceCloseConnections: "idle",
     onProtoPoisoning: "error",
     onConstructorPoisoning: "error",
     logger: false,
@@ -132,7 +132,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   server.maxConnections = connections;
 
   const routes = new RouteTable();
-  const check = guard(token);
+  const check = guard(token, tls?.clientCa !== undefined);
   app.addHook("onRequest", (request, _reply, done) => {
     check(request);
     done();

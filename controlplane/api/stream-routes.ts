@@ -30,13 +30,17 @@ export const streamRoutes: Routes = (app, { events, capture }) => {
   const open = new Set<ServerResponse>();
   // Streams would keep the server from closing.
   app.addHook("preClose", (done) => {
-    for (const response of open) response.end();
+    for (const response of open) {
+      response.end();
+      setTimeout(() => response.destroy(), 1000).unref(); // a reader that does not read
+    }
     done();
   });
 
   app.get(
     "/api/v1/events",
     {
+      exposeHeadRoute: false,
       schema: {
         tags: ["Management"],
         summary: "Events, as server-sent events; the data of each is one JSON object",
@@ -77,6 +81,7 @@ export const streamRoutes: Routes = (app, { events, capture }) => {
   app.get<{ Querystring: CaptureQuery }>(
     "/api/v1/capture",
     {
+      exposeHeadRoute: false,
       schema: {
         tags: ["Management"],
         summary: "Packets from the program itself, as pcapng; each carries the name of what happened to it",

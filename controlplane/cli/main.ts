@@ -13,6 +13,8 @@ import { CliError, defaultApi } from "./client.ts";
 import { elsewhere } from "./elsewhere.ts";
 import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb, traceVerb } from "./verbs.ts";
 
+const levels = ["trace", "debug", "info", "warn", "error", "silent"];
+const logLevel = () => new Option("--log-level <level>", "what is logged").choices(levels).default("info");
 const config = () => new Option("-c, --config <file>", "site.yaml").makeOptionMandatory();
 
 function api(command: Command): Command {
@@ -34,7 +36,7 @@ export function program(): Command {
     .command("run")
     .description("run the appliance in the foreground; SIGTERM ends it and leaves offloaded traffic flowing")
     .addOption(config())
-    .option("--log-level <level>", "trace, debug, info, warn, error", "info")
+    .addOption(logLevel())
     .action(async (options) => (await import("./run.ts")).run(options));
   offramp
     .command("down")

@@ -70,7 +70,13 @@ const limits = object(
     sessions: Type.Optional(count("UE addresses known at a time", 65536, 16, 16_777_216)),
     flows: Type.Optional(count("taken or judged flows at a time", 262_144, 16, 67_108_864)),
     rules: Type.Optional(count("rules of all services", 16_384, 1, 65_535)),
-    peerSessions: Type.Optional(count("sessions that one base station or gateway may teach", 32_768, 1, 16_777_216)),
+    peerSessions: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 16_777_216,
+        description: "sessions that one base station or gateway may teach; default: half of sessions",
+      }),
+    ),
     learnRate: Type.Optional(count("new tunnels per second and peer", 1000, 1, 1_000_000)),
     learnBurst: Type.Optional(count("new tunnels at once and peer", 4096, 1, 1_000_000)),
     ueFlows: Type.Optional(count("flows of one UE", 4096, 1, 1_000_000)),
@@ -152,7 +158,6 @@ export const defaults = {
     sessions: 65_536,
     flows: 262_144,
     rules: 16_384,
-    peerSessions: 32_768,
     learnRate: 1000,
     learnBurst: 4096,
     ueFlows: 4096,

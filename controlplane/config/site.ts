@@ -96,7 +96,9 @@ function ownAddresses(file: SiteFile): string[] {
 
 /** `file` has passed schema and checks. */
 export function siteConfig(file: SiteFile): SiteConfig {
-  const limits: Limits = { ...defaults.limits, ...file.limits };
+  const sessions = file.limits?.sessions ?? defaults.limits.sessions;
+  // One peer, taken over or out of order, leaves half of the table to the others.
+  const limits: Limits = { ...defaults.limits, peerSessions: Math.ceil(sessions / 2), ...file.limits };
   const apps: AppsConfig | undefined = file.apps && { ...file.apps };
   return {
     name: file.site.name,

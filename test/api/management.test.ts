@@ -278,6 +278,7 @@ test("capture: pcapng as it comes, one at a time, ended by its count", () =>
     for (const query of ["ue=x", "layer=middle", "snap=0", "seconds=0"]) {
       assert.is((await call("GET", `/api/v1/capture?${query}`)).status, 400, query);
     }
+    assert.is((await call("HEAD", "/api/v1/capture")).status, 405);
     assert.is(dataplane.capturing, 0, "and is given back when the request was wrong");
   }));
 
