@@ -14,7 +14,7 @@ import type { Steering } from "../steering.ts";
 import { BpfMap, MapFlag, MapType } from "./bpf-map.ts";
 import { PREFIX_PROTECTED } from "./consts.ts";
 import type { Kernel } from "./kernel.ts";
-import { prefixKey, rule as ruleCodec, rulesHeader, viewOver } from "./layout.ts";
+import { prefixKey, rule as ruleCodec, viewOver } from "./layout.ts";
 import { BUCKETS, type RenderedRules, renderRules } from "./rules.ts";
 
 const u32 = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
@@ -78,9 +78,7 @@ export function applyRules(kernel: Kernel, steering: Steering, limits: Limits, n
     // The outer map holds it from now on.
     inner.close();
   }
-  const state = kernel.map("rules_state");
-  const { generation } = rulesHeader.decode(state.lookup(0)!);
-  state.update(0, rulesHeader.encode({ generation: (generation + 1) >>> 0, count: rendered.count }));
+  kernel.raiseGeneration({ count: rendered.count });
   bucket.set(rendered.bucket);
   host.set(rendered.host);
   const wanted = new Set(rendered.protect.map(text));

@@ -195,7 +195,8 @@ export class Collector {
     if (!other) return true;
     const twin = layout.flow.decode(other);
     const both = Math.min(idle, since(now, twin.last_seen) / this.kernel.hz);
-    const unanswered = key.protocol === PROTO.tcp && (key.reply ? flow : twin).packets === 0n;
+    // Both entries are made in the same moment; whatever came after the SYN has moved one of them.
+    const unanswered = key.protocol === PROTO.tcp && flow.last_seen === twin.last_seen;
     const limit = flowTimeout(key.protocol, flow.action, flags | twin.flags);
     return both > (unanswered ? Math.min(limit, timeout.unanswered) : limit);
   }
@@ -249,6 +250,7 @@ export class Collector {
       if ((idle > this.options.idleSeconds(tables.word(slot, "dataplane")) || halfOpen) && this.free(slot)) removed++;
       await this.pause(slice);
     }
+    if (removed > 0) this.kernel.raiseGeneration();
     this.recountPeers();
     return removed;
   }
@@ -300,6 +302,7 @@ export class Collector {
     const ue = tables.sessions.byteOffset + slot * tables.sessionStride + layout.session.offset.ue;
     new Uint8Array(tables.sessions.buffer, ue, 16).fill(0);
     Atomics.add(tables.words, lock, 1);
+    kernel.bumpSession(slot);
     kernel.map("free_slots").push(new Uint8Array(Uint32Array.of(slot).buffer));
     this.options.removed({
       type: "session-idle",
@@ -353,6 +356,7 @@ export class Collector {
       for (const key of dead) map.delete(key);
       await this.pause(slice);
     }
+    if (flows > 0) this.kernel.raiseGeneration();
     return flows;
   }
 

@@ -142,6 +142,9 @@ export class EbpfDataplane implements Dataplane {
       };
       kernel.map("next_hops").update(0, nextHopCodec.encode(through));
       this.#port(c.PORT_RETURN, veths.far);
+      // Idle times are seen no finer than cached decisions last.
+      const shortest = Math.min(4, ...dataplanes.map((config) => config.idleTimeout));
+      kernel.raiseGeneration({ cacheFor: Math.max(0.1, shortest / 4) });
       await this.#probe(left);
       this.#nextHops = new NextHops(kernel, through, apps && (await this.#direct(apps)));
       for (const plane of this.#planes.values()) await this.#arm(plane, left);
@@ -430,6 +433,7 @@ export class EbpfDataplane implements Dataplane {
     const map = kernel.map("config");
     new DataView(map.memory()).setUint32(plane.index * map.stride + configCodec.offset.mode, modes[mode], true);
     plane.mode = mode;
+    kernel.raiseGeneration();
   }
 
   status(): DataplaneStatus[] {

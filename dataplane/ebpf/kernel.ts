@@ -28,7 +28,7 @@ import {
   xdpQuery,
 } from "./bpf-object.ts";
 import { BEARER_SLOTS, COUNTERS_STRIDE, LAYOUT_VERSION, MAX_DATAPLANES } from "./consts.ts";
-import { clock, rule, slots } from "./layout.ts";
+import { clock, rule, rulesHeader, slots } from "./layout.ts";
 
 /** Programs of the appliance as a whole count here: DATAPLANE of their load. */
 export const APPLIANCE = MAX_DATAPLANES - 1;
@@ -105,8 +105,15 @@ function sizes(limits: Limits): Record<string, number> {
     free_slots: limits.sessions,
     flows: limits.flows * 2,
     service_counters: Math.min(2 * 65536, 2 * (limits.rules + 1)),
+    ...cacheSizes(limits),
   };
 }
+
+/** Entries of the caches in front of `flows`: powers of two; 64 and 128 octets each. */
+const cacheSizes = (limits: Limits): { cache: number; reply_cache: number } => {
+  const entries = 2 ** Math.ceil(Math.log2(Math.max(1024, Math.min(limits.flows, 1 << 18) / 2)));
+  return { cache: entries, reply_cache: entries / 2 };
+};
 
 const template = (): BpfMap =>
   BpfMap.create(MapType.array, "rules_none", { key: 4, value: rule.size, entries: 1 }, { map_flags: MapFlag.innerMap });
@@ -134,6 +141,7 @@ export class Kernel {
   private readonly loaded = new Map<number, BpfObject>();
   private clockAt: { jiffies: number; time: number } = { jiffies: 0, time: 0 };
   private readonly mapsObject: BpfObject;
+  private readonly masks: Record<string, number>;
 
   /** Loads over the maps in `left` where there are any. @throws BpfError, DataplaneError */
   constructor(limits: Limits, left: Left) {
@@ -165,13 +173,21 @@ export class Kernel {
     inner.close();
     this.objects.push(this.mapsObject);
     this.hz = this.measureHz();
+    this.masks = {
+      CACHE_MASK: this.map("cache").maxEntries / 2 - 1,
+      REPLY_CACHE_MASK: this.map("reply_cache").maxEntries - 1,
+    };
     this.appliance = this.load(APPLIANCE, APPLIANCE_PROGRAMS);
     this.map("from_slow_programs").update(FROM_SLOW_REPLY, fdOf(this.appliance.program("from_slow_reply")));
   }
 
   private load(dataplane: number, programs: string[]): BpfObject {
     const reuse = new Map([...this.mapsObject.maps].filter(([name]) => !name.endsWith(".rodata")));
-    const object = BpfObject.load(this.path, { reuse, programs, constants: { DATAPLANE: dataplane, HZ: this.hz } });
+    const object = BpfObject.load(this.path, {
+      reuse,
+      programs,
+      constants: { DATAPLANE: dataplane, HZ: this.hz, ...this.masks },
+    });
     this.objects.push(object);
     return object;
   }
@@ -249,6 +265,34 @@ export class Kernel {
       this.clockAt = { jiffies: Number(BigInt.asUintN(32, now.jiffies)), time };
     }
     return (this.clockAt.jiffies + Math.floor((time - this.clockAt.time) * this.hz)) >>> 0;
+  }
+
+  /**
+   * What programs cached is void from now on, and passing flows are decided again. `count`: how many rules there are now;
+   * `cacheFor`: seconds that a cached decision holds.
+   */
+  raiseGeneration(change: { count?: number; cacheFor?: number } = {}): void {
+    const map = this.map("rules_state");
+    const state = rulesHeader.decode(map.lookup(0)!);
+    map.update(
+      0,
+      rulesHeader.encode({
+        ...state,
+        generation: (state.generation + 1) >>> 0,
+        count: change.count ?? state.count,
+        cache_for: change.cacheFor === undefined ? state.cache_for : Math.max(1, Math.floor(change.cacheFor * this.hz)),
+      }),
+    );
+  }
+
+  /** Replies cached with a bearer of this session take the general path once. */
+  bumpSession(slot: number): void {
+    const map = this.map("session_versions");
+    const index = slot & (map.maxEntries - 1);
+    const octets = map.lookup(index)!;
+    const view = new DataView(octets.buffer);
+    view.setUint32(0, view.getUint32(0, true) + 1, true);
+    map.update(index, octets);
   }
 
   /** Sum over the CPUs of two 64-bit numbers. */

@@ -165,7 +165,7 @@ export const bearer = struct("bearer", {
   v6: u8,
   port_varies: u8,
   overhead: u16,
-  injected_at: u32,
+  reserved: u32,
   learnt_at: u32,
   checksum: u32,
   pair_teid: be32,
@@ -252,6 +252,30 @@ export const cached = struct("cached", {
   service: u16,
   next_hop: u16,
   bearer: u32,
+});
+export const injection = struct("injection", { at: u32, slots: u32 });
+export const cachedReply = struct("cached_reply", {
+  key: bytes(16, 8),
+  stamp: u32,
+  version: u32,
+  sequence: u32,
+  session_version: u32,
+  bearer: u32,
+  address: be32,
+  ports: u32,
+  l3_delta: u16,
+  l4_delta: u16,
+  service: u16,
+  overhead: u16,
+  qfi: u8,
+  header_length: u8,
+  l3_offset: u8,
+  port_varies: u8,
+  psc: be32,
+  checksum: u16,
+  dataplane: u8,
+  pad: u8,
+  header: bytes(64),
 });
 
 export const config = struct("config", {
@@ -341,6 +365,8 @@ export const structs = [
   rule,
   rulesHeader,
   cached,
+  injection,
+  cachedReply,
   config,
   peer,
   peerKey,

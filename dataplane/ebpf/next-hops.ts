@@ -29,7 +29,14 @@ export interface DirectAdapter {
   prefixes: string[];
 }
 
+interface Neighbour {
+  dst: string;
+  lladdr?: string;
+  state: string[];
+}
+
 const KEEP_ALIVE_MS = 5000;
+const certain = new Set(["REACHABLE", "DELAY", "PROBE", "PERMANENT", "NOARP"]);
 const usable = new Set(["REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT", "NOARP"]);
 
 export class NextHops implements NextHopIndex {
@@ -89,18 +96,19 @@ export class NextHops implements NextHopIndex {
     return this.refreshing;
   }
 
+  private async neighbours(): Promise<Map<string, Neighbour>> {
+    const list = await ipJson<Neighbour[]>(`neigh show dev ${this.adapter?.name ?? "lo"}`);
+    return new Map(list.map((neighbour) => [neighbour.dst, neighbour]));
+  }
+
   private async look(): Promise<void> {
     const { adapter } = this;
     if (!adapter || this.indices.size === 0) return;
-    const neighbours = await ipJson<{ dst: string; lladdr?: string; state: string[] }[]>(
-      `neigh show dev ${adapter.name}`,
-    );
+    const known = await this.neighbours();
     if (this.closed) return;
-    const known = new Map(
-      neighbours.filter((n) => n.lladdr && n.state.some((state) => usable.has(state))).map((n) => [n.dst, n.lladdr!]),
-    );
     for (const [endpoint, index] of this.indices) {
-      const mac = known.get(endpoint);
+      const neighbour = known.get(endpoint);
+      const mac = neighbour?.state.some((state) => usable.has(state)) ? neighbour.lladdr : undefined;
       const hop = mac ? { port: PORT_APPS, destination: macOctets(mac), source: macOctets(adapter.mac) } : this.through;
       if (mac) this.direct.add(endpoint);
       else this.direct.delete(endpoint);
@@ -110,17 +118,24 @@ export class NextHops implements NextHopIndex {
 
   /**
    * Frames that go straight there do not pass the kernel's neighbour table, which would forget or never check the entry:
-   * it is told every few seconds that the entry is in use.
+   * every few seconds it is asked to resolve what it does not know for certain. Never what an operator has fixed: that
+   * would be forgotten by asking.
    */
   async keepAlive(): Promise<void> {
     const now = Date.now();
     if (!this.adapter || now - this.asked < KEEP_ALIVE_MS) return;
     this.asked = now;
-    for (const endpoint of this.wanted) {
-      if (this.closed) return;
-      if (this.indices.has(endpoint)) await tryIp(`neigh replace ${endpoint} dev ${this.adapter.name} use`);
+    try {
+      const known = await this.neighbours();
+      for (const endpoint of this.wanted) {
+        if (this.closed) return;
+        if (!this.indices.has(endpoint) || known.get(endpoint)?.state.some((state) => certain.has(state))) continue;
+        await tryIp(`neigh replace ${endpoint} dev ${this.adapter.name} use`);
+      }
+      await this.refresh();
+    } catch {
+      // The adapter is gone: netlink tells when it is back.
     }
-    await this.refresh();
   }
 
   /** Endpoints that are reached straight, for status. */

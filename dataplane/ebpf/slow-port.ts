@@ -211,6 +211,8 @@ export class SlowPort implements SlowPath {
       ue,
     });
     kernel.map("capture").update(0, settings);
+    // Nothing is captured of what is decided from the cache.
+    kernel.raiseGeneration();
     return () => {
       if (this.#capture === ring) this.#endCapture();
     };

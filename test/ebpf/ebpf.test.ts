@@ -36,7 +36,15 @@ const backend: BackendConfig = {
   site: "test",
   stateDir: state,
   dataplanes: [s1],
-  limits: { sessions: 1024, flows: 4096, rules: 1024, peerSessions: 1000, learnRate: 1000, learnBurst: 1000, ueFlows: 100 },
+  limits: {
+    sessions: 1024,
+    flows: 4096,
+    rules: 1024,
+    peerSessions: 1000,
+    learnRate: 1000,
+    learnBurst: 1000,
+    ueFlows: 100,
+  },
   apps: { interface: "apps0", address: "10.60.0.1/24" },
 };
 const web: SteeringRule = {
@@ -138,7 +146,13 @@ test("A4: tunnels are learnt from traffic that no rule takes, and it crosses unt
   assert.is(total, 1);
   const [session] = sessions;
   assert.equal(
-    session!.bearers.map(({ direction, teid, baseStation, gateway, state }) => ({ direction, teid, baseStation, gateway, state })),
+    session!.bearers.map(({ direction, teid, baseStation, gateway, state }) => ({
+      direction,
+      teid,
+      baseStation,
+      gateway,
+      state,
+    })),
     [
       { direction: "downlink", teid: 0x22, baseStation: ENB, gateway: SGW, state: "live" },
       { direction: "uplink", teid: 0x11, baseStation: ENB, gateway: SGW, state: "live" },
@@ -150,7 +164,9 @@ test("A4: tunnels are learnt from traffic that no rule takes, and it crosses unt
   assert.is(plane.sessions({ teid: 0x23 }).total, 0);
   assert.is(plane.sessions({ ue: UE }).total, 1);
   assert.is(plane.sessions({ ue: "10.45.0.3" }).total, 0);
-  await until(() => events.some((event) => event.type === "session-new" && event.ue === UE && event.dataplane === "s1"));
+  await until(() =>
+    events.some((event) => event.type === "session-new" && event.ue === UE && event.dataplane === "s1"),
+  );
   assert.is(plane.status()[0]!.sessions, 1);
 });
 
