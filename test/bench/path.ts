@@ -54,7 +54,7 @@ export class PathBench {
     const inner = BpfMap.create(MapType.array, "rules", { key: 4, value: layout.rule.size, entries: 1 }, { map_flags: MapFlag.innerMap });
     this.rules = inner;
     this.offramp = BpfObject.load(`${build}offramp.bpf.o`, {
-      constants: { DATAPLANE: 0, HZ: 250, CACHE_MASK: cached / 2 - 1 },
+      constants: { DATAPLANE: 0, HZ: 250, CACHE_MASK: cached / 2 - 1, REPLY_CACHE_MASK: cached / 4 - 1 },
       inner: { rules: inner },
       maxEntries: {
         ue_sessions: sessions,
@@ -63,7 +63,9 @@ export class PathBench {
         tunnels: sessions * 3,
         free_slots: sessions,
         flows: Math.max(4096, flows * 2),
+        injections: sessions,
         cache: cached,
+        reply_cache: cached / 2,
       },
     });
     this.yard = BpfObject.load(`${build}bench.bpf.o`, { maxEntries: { yards: Math.max(1024, flows) } });

@@ -8,7 +8,8 @@
  *   flow          source, dest.      TEID, link     UE, remote        ports, protocol, kind
  *   tunnel up     source, dest.      TEID, link     UE, kind          0
  *   tunnel down   source, dest.      TEID, link     UE, kind          PDU Session Container
- *   reply         endpoint, UE       ports          protocol, kind    0
+ *
+ * Replies have entries of their own with the outer header (struct cached_reply); key: endpoint, UE; ports, protocol.
  *
  * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
  */
@@ -19,11 +20,12 @@
 
 /* Sets - 1; set before loading to what `cache` has room for. */
 const volatile __u32 CACHE_MASK = 4095;
+/* The same of `reply_cache`. */
+const volatile __u32 REPLY_CACHE_MASK = 2047;
 
 #define KIND_FLOW 1ULL
 #define KIND_TUNNEL_UP 2ULL
 #define KIND_TUNNEL_DOWN 3ULL
-#define KIND_REPLY 4ULL
 
 struct cache_key {
 	__u64 k[4];
@@ -167,14 +169,6 @@ INLINE void flow_cache_key(struct cache_key *key, __u32 source, __u32 destinatio
 	key->k[3] = word_pair(ports, protocol | KIND_FLOW << 8);
 }
 
-INLINE void reply_cache_key(struct cache_key *key, __u32 endpoint, __u32 ue, __u32 ports, __u32 protocol)
-{
-	key->k[0] = word_pair(endpoint, ue);
-	key->k[1] = ports;
-	key->k[2] = word_pair(protocol, KIND_REPLY);
-	key->k[3] = 0;
-}
-
 /* Only IPv4 in IPv4 of a whole packet is cached. */
 INLINE int cacheable(const struct packet *p)
 {
@@ -226,22 +220,110 @@ INLINE void cache_flow(struct packet *p, const struct flow *f)
 	cache_put(&key, &value);
 }
 
-INLINE void cache_reply(struct packet *p, const struct flow *f, __u32 bearer)
+INLINE __u32 session_version(__u32 bearer)
 {
-	struct cache_key key;
-	struct cached value = {.bearer = bearer};
+	__u32 index = bearer / BEARER_SLOTS & (SESSION_VERSIONS - 1);
+	__u32 *v = bpf_map_lookup_elem(&session_versions, &index);
 
+	return v ? *v : 0;
+}
+
+/* A bearer of this session is not what it was: replies take the general path once. */
+INLINE void bump_session(__u32 session)
+{
+	__u32 index = session & (SESSION_VERSIONS - 1);
+	__u32 *v = bpf_map_lookup_elem(&session_versions, &index);
+
+	if (v)
+		__sync_fetch_and_add(v, 1);
+}
+
+INLINE __u32 reply_index(__u64 ends, __u64 ports)
+{
+	__u64 h = ends * 0x9e3779b97f4a7c15ULL ^ ports * 0xc2b2ae3d27d4eb4fULL;
+
+	h ^= h >> 32;
+	h *= 0x9e3779b97f4a7c15ULL;
+	return (__u32)(h >> 32 & REPLY_CACHE_MASK) * 2;
+}
+
+INLINE int reply_is(const struct cached_reply *c, __u64 ends, __u64 ports)
+{
+	return ((c->key[0] ^ ends) | (c->key[1] ^ ports)) == 0;
+}
+
+INLINE struct cached_reply *reply_find(__u64 ends, __u64 ports)
+{
+	__u32 index = reply_index(ends, ports);
+	struct cached_reply *c = bpf_map_lookup_elem(&reply_cache, &index);
+
+	if (!c || reply_is(c, ends, ports))
+		return c;
+	index++;
+	c = bpf_map_lookup_elem(&reply_cache, &index);
+	return c && reply_is(c, ends, ports) ? c : 0;
+}
+
+/* Enters a reply's flow with the header of its bearer. */
+GLOBAL int cache_reply(struct packet *p, struct flow *f, struct bearer *b, __u32 bearer)
+{
+	struct rules_header *h = rules_head();
+	__u32 t = now(), zero = 0;
+	struct capture *watching = bpf_map_lookup_elem(&capture, &zero);
+
+	if (!p || !f || !b || !h || !watching || watching->enabled)
+		return 0;
+	__u32 octets = b->header_length;
 	if (p->inner_v6 || p->fragment || p->untranslated || (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) ||
-	    !f->service)
-		return;
-	value.address = mapped_ipv4(&f->translated);
-	value.ports = f->translated_port | (__u32)f->translated_ue_port << 16;
-	value.l3_delta = f->l3_delta;
-	value.l4_delta = f->l4_delta;
-	value.service = f->service;
-	value.next_hop = f->qfi;
-	reply_cache_key(&key, mapped_ipv4(&p->remote), mapped_ipv4(&p->ue), ports_down(p), p->protocol);
-	cache_put(&key, &value);
+	    b->v6 || octets > CACHED_HEADER_MAX || b->state != BEARER_LIVE)
+		return 0;
+	__u64 ends = word_pair(mapped_ipv4(&p->remote), mapped_ipv4(&p->ue));
+	__u64 ports = word_pair(ports_down(p), p->protocol);
+	__u32 index = reply_index(ends, ports);
+	struct cached_reply *c = bpf_map_lookup_elem(&reply_cache, &index);
+	if (!c)
+		return 0;
+	if (!reply_is(c, ends, ports)) {
+		__u32 second = index + 1;
+		struct cached_reply *other = bpf_map_lookup_elem(&reply_cache, &second);
+		if (!other)
+			return 0;
+		int fresh = c->version == cache_version(h) && t - c->stamp < h->cache_for;
+		int other_fresh = other->version == cache_version(h) && t - other->stamp < h->cache_for;
+		if (reply_is(other, ends, ports) || (fresh && (!other_fresh || (ends ^ t) & 1)))
+			c = other;
+	}
+	__u32 versions = session_version(bearer), bearer_sequence = *(volatile __u32 *)&b->sequence;
+	__u32 sequence = c->sequence;
+	if (bearer_sequence & 1 || sequence & 1 ||
+	    __sync_val_compare_and_swap(&c->sequence, sequence, sequence + 1) != sequence)
+		return 0;
+	c->key[0] = ends;
+	c->key[1] = ports;
+	c->stamp = t;
+	c->session_version = versions;
+	c->bearer = bearer;
+	c->address = mapped_ipv4(&f->translated);
+	c->ports = f->translated_port | (__u32)f->translated_ue_port << 16;
+	c->l3_delta = f->l3_delta;
+	c->l4_delta = f->l4_delta;
+	c->service = f->service;
+	c->overhead = b->overhead;
+	c->qfi = f->qfi;
+	c->header_length = octets;
+	c->l3_offset = b->l3_offset;
+	c->port_varies = b->port_varies;
+	c->checksum = b->checksum;
+	c->psc = b->psc;
+	c->dataplane = b->dataplane;
+	__u64 *to = (__u64 *)c->header;
+	const __u64 *from = (const __u64 *)b->header;
+	for (int i = 0; i < CACHED_HEADER_MAX / 8; i++)
+		to[i] = from[i];
+	__u32 version = cache_version(h);
+	c->version = *(volatile __u32 *)&b->sequence == bearer_sequence ? version : ~version;
+	__sync_fetch_and_add(&c->sequence, 1);
+	return 1;
 }
 
 #endif

@@ -156,6 +156,11 @@ INLINE struct bearer *bearer_at(__u32 session, __u32 slot)
 	return bpf_map_lookup_elem(&bearers, &index);
 }
 
+INLINE struct injection *injection_of(__u32 session)
+{
+	return bpf_map_lookup_elem(&injections, &session);
+}
+
 INLINE void tell(__u32 type, const struct session *s, __u32 index, const struct packet *p, __u32 slot, __u32 cause)
 {
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);

@@ -37,6 +37,8 @@
 #define SLOT_UPLINK 3    /* the proven uplink tunnel, as the base station builds it: the pinger's template */
 #define SLOT_CANDIDATE 4 /* an uplink tunnel that claims the UE's address and is not proven yet */
 
+#define SESSION_VERSIONS 65536
+
 #define HEADER_MAX 96 /* octets of a prebuilt outer header: Ethernet, two tags, IPv6, UDP, GTP-U, one PSC */
 
 /* config.mode */

@@ -74,7 +74,7 @@ GLOBAL int refresh_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 			b->confirm_at = at | 1;
 	}
 	if (t->psc != p->psc || b->psc != p->psc) {
-		build_header(ctx, cfg, b, p);
+		build_header(ctx, cfg, b, p, index);
 		t->psc = p->psc;
 		t->format = p->flags;
 	}

@@ -224,9 +224,12 @@ INLINE int fast_downlink(struct xdp_md *ctx)
 	__u32 index = f->bearer;
 	if (!cache_kept(f, sequence))
 		return SLOW_WAY;
-	struct bearer *b = bpf_map_lookup_elem(&bearers, &index);
-	if (b && b->injected_at && b->core_at != t)
-		b->core_at = t;
+	struct injection *ours = injection_of(index / BEARER_SLOTS);
+	if (ours && ours->at) { /* an Error Indication will be judged by who was last */
+		struct bearer *b = bpf_map_lookup_elem(&bearers, &index);
+		if (b && b->core_at != t)
+			b->core_at = t;
+	}
 	return wire_fast(ctx, 0, COUNTER_PASS_DOWNLINK);
 }
 

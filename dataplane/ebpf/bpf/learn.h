@@ -61,7 +61,8 @@ INLINE struct peer *peer_may_teach(const struct config *cfg, const struct addres
 
 /* Writes the outer header that leads to where the packet's own header leads (uplink template), or to the base station
  * that this downlink goes to. `b` belongs to a locked session. */
-INLINE int build_header(struct xdp_md *ctx, const struct config *cfg, struct bearer *b, const struct packet *p)
+INLINE int build_header(struct xdp_md *ctx, const struct config *cfg, struct bearer *b, const struct packet *p,
+			__u32 session)
 {
 	__u8 ip[8] ALIGNED;
 	__u32 l3 = p->l3;
@@ -139,6 +140,7 @@ INLINE int build_header(struct xdp_md *ctx, const struct config *cfg, struct bea
 	b->port_varies = p->source_port != port;
 	b->psc = p->psc;
 	__sync_fetch_and_add(&b->sequence, 1);
+	bump_session(session);
 	return !failed;
 }
 
@@ -154,6 +156,7 @@ INLINE void forget_bearer(struct bearer *b, __u32 session)
 {
 	if (b->state == BEARER_FREE && !b->key.teid)
 		return;
+	bump_session(session);
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &b->key);
 	if (t && ((t->flags & TUNNEL_IPV4 && t->session4 == session) || (t->flags & TUNNEL_IPV6 && t->session6 == session))) {
 		struct cache_key cached;
@@ -164,7 +167,7 @@ INLINE void forget_bearer(struct bearer *b, __u32 session)
 		bpf_map_delete_elem(&tunnels, &b->key);
 	}
 	b->state = BEARER_FREE;
-	b->injected_at = b->core_at = b->confirm_at = b->pair_teid = 0;
+	b->core_at = b->confirm_at = b->pair_teid = 0;
 }
 
 /* Binds the packet's tunnel to a session. A tunnel may carry one IPv4 and one IPv6 session of the same UE. */
@@ -222,7 +225,7 @@ INLINE int write_bearer(struct xdp_md *ctx, const struct config *cfg, const stru
 	if (!b)
 		return 0;
 	forget_bearer(b, index);
-	if (!build_header(ctx, cfg, b, p))
+	if (!build_header(ctx, cfg, b, p, index))
 		return 0;
 	b->epoch = s->epoch;
 	set_tunnel_key(&b->key, p, uplink);
@@ -295,6 +298,9 @@ INLINE int new_session(struct xdp_md *ctx, const struct config *cfg, const struc
 	s->flags = uplink ? SESSION_UPLINK : 0;
 	s->dataplane = DATAPLANE;
 	s->created = s->last_seen = now();
+	struct injection *ours = injection_of(index);
+	if (ours)
+		ours->at = ours->slots = 0;
 	s->wanted_at = s->aside_until = s->held = s->flows = s->unpaired = 0;
 	s->link = p->link;
 	for (__u32 slot = 0; slot < BEARER_SLOTS; slot++) {
@@ -302,7 +308,7 @@ INLINE int new_session(struct xdp_md *ctx, const struct config *cfg, const struc
 		if (b) {
 			b->state = BEARER_FREE;
 			b->key.teid = 0;
-			b->injected_at = b->core_at = b->confirm_at = b->pair_teid = 0;
+			b->core_at = b->confirm_at = b->pair_teid = 0;
 		}
 	}
 	if (bpf_map_update_elem(&ue_sessions, key, &index, BPF_NOEXIST)) {
@@ -430,7 +436,6 @@ INLINE void change_owner(__u32 index, struct session *s, const struct packet *p)
 	own->checksum = claim->checksum;
 	own->psc = claim->psc;
 	own->learnt_at = claim->learnt_at;
-	own->injected_at = claim->injected_at;
 	own->state = BEARER_LIVE;
 	__sync_fetch_and_add(&own->sequence, 1);
 	claim->state = BEARER_FREE;
@@ -597,7 +602,7 @@ GLOBAL int uplink_moved(struct xdp_md *ctx, struct packet *p, struct config *cfg
 	int moving = !same_address(&s->base_station, &p->source);
 	struct bearer *own = bearer_at(index, SLOT_UPLINK);
 	if (own && own->key.teid == p->teid && same_address(&own->key.endpoint, &p->destination))
-		build_header(ctx, cfg, own, p);
+		build_header(ctx, cfg, own, p, index);
 	t->peer = p->source;
 	if (moving) {
 		s->flags |= SESSION_MOVING;
@@ -606,6 +611,7 @@ GLOBAL int uplink_moved(struct xdp_md *ctx, struct packet *p, struct config *cfg
 			if (b && (b->state == BEARER_LIVE || b->state == BEARER_DRAINING))
 				b->state = BEARER_STALE;
 		}
+		bump_session(index);
 		bump_cache();
 		tell(EVENT_STALE, s, index, p, SLOT_UPLINK, p->message);
 	}

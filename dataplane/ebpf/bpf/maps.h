@@ -57,6 +57,14 @@ struct {
 	__type(value, struct bearer);
 } bearers SEC(".maps");
 
+/* When did a packet of ours last go down this session's tunnels? Index: session slot. (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct injection);
+} injections SEC(".maps");
+
 /* Whose tunnel is this? (resized) */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -121,6 +129,23 @@ struct {
 	__type(key, __u32);
 	__type(value, struct cached);
 } cache SEC(".maps");
+
+/* What was decided lately about replies? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct cached_reply);
+} reply_cache SEC(".maps");
+
+/* How often has a bearer of this session changed? Index: session slot & SESSION_VERSIONS - 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SESSION_VERSIONS);
+	__type(key, __u32);
+	__type(value, __u32);
+} session_versions SEC(".maps");
 
 /* Which rules are in force? Swapped whole. */
 struct {

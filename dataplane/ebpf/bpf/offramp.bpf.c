@@ -194,9 +194,8 @@ int from_pinger(struct xdp_md *ctx)
 	struct config *cfg = config_of(b->dataplane);
 	if (!cfg || cfg->mode != MODE_OFFLOAD)
 		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
-	b->injected_at = now();
 	__u32 dataplane = b->dataplane, length = p->inner_length;
-	if (!push_header(ctx, b, p, length, bpf_get_prandom_u32(), 255, 0))
+	if (!push_header(ctx, b, p, length, bpf_get_prandom_u32(), 255))
 		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
 	count_in(dataplane, COUNTER_PING_SENT, length);
 	return bpf_redirect_map(&ports, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(dataplane), XDP_DROP);

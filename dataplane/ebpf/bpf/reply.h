@@ -77,16 +77,23 @@ INLINE __u32 sum_inner(struct xdp_md *ctx, const struct packet *p, __u32 inner, 
 	return fold(sum);
 }
 
-/* Puts the inner packet, which begins after the frame's 14 octets of Ethernet header, behind the bearer's header.
- * Returns 0 when the header changed meanwhile. */
-INLINE int push_header(struct xdp_md *ctx, struct bearer *b, const struct packet *p, __u32 length, __u32 entropy,
-		       __u32 qfi, int only_v4)
+/* A prebuilt header, and what has to be filled in. */
+struct prebuilt {
+	const __u8 *header;
+	__u32 *sequence_at;
+	__u32 sequence; /* as read before anything else */
+	__u32 octets, l3, v6, varies, checksum, psc;
+};
+
+/* Puts the inner packet, which begins after the frame's 14 octets of Ethernet header, behind a prebuilt header.
+ * Returns 0 when the header changed meanwhile. `room`: how long the header can be. */
+INLINE int push_prebuilt(struct xdp_md *ctx, const struct prebuilt *b, const struct packet *p, __u32 length,
+			 __u32 entropy, __u32 qfi, __u32 room)
 {
-	__u32 sequence = *(volatile __u32 *)&b->sequence;
-	__u32 octets = b->header_length, l3 = b->l3_offset, v6 = only_v4 ? 0 : b->v6;
+	__u32 octets = b->octets, l3 = b->l3, v6 = b->v6, sequence = b->sequence;
 	__u32 sum_of_inner = 0;
 
-	if (sequence & 1 || octets < 50 || octets > HEADER_MAX || l3 < 14 || l3 > 22)
+	if (sequence & 1 || octets < 50 || octets > room || l3 < 14 || l3 > 22)
 		return 0;
 	if (v6)
 		sum_of_inner = sum_inner(ctx, p, 14, length);
@@ -102,37 +109,37 @@ INLINE int push_header(struct xdp_md *ctx, struct bearer *b, const struct packet
 			return 0;
 		*(__u64 *)(data + 48) = *(const __u64 *)(from + 48);
 	}
-	if (octets > 64) {
+	if (room > 64 && octets > 64) {
 		if (data + 64 > end)
 			return 0;
 		*(__u64 *)(data + 56) = *(const __u64 *)(from + 56);
 	}
-	if (octets > 72) {
+	if (room > 72 && octets > 72) {
 		if (data + 72 > end)
 			return 0;
 		*(__u64 *)(data + 64) = *(const __u64 *)(from + 64);
 	}
-	if (octets > 80) {
+	if (room > 80 && octets > 80) {
 		if (data + 80 > end)
 			return 0;
 		*(__u64 *)(data + 72) = *(const __u64 *)(from + 72);
 	}
-	if (octets > 88) {
+	if (room > 88 && octets > 88) {
 		if (data + 88 > end)
 			return 0;
 		*(__u64 *)(data + 80) = *(const __u64 *)(from + 80);
 	}
 	__u64 last = octets - 8;
 	asm volatile("" : "+r"(last)); /* so that the check below is of the register that is used */
-	if (last > HEADER_MAX - 8)
+	if (last > room - 8)
 		return 0;
 	if (data + last + 8 > end)
 		return 0;
 	*(__u64 *)(data + last) = *(const __u64 *)(from + last);
 	__u32 checksum = b->checksum;
-	__u32 varies = b->port_varies;
+	__u32 varies = b->varies;
 	__u32 psc = b->psc;
-	if (*(volatile __u32 *)&b->sequence != sequence)
+	if (*(volatile __u32 *)b->sequence_at != sequence)
 		return 0;
 
 	void *ip = data + l3;
@@ -172,6 +179,21 @@ INLINE int push_header(struct xdp_md *ctx, struct bearer *b, const struct packet
 		*(__u16 *)(udp + 6) = folded ? folded : 0xffff;
 	}
 	return 1;
+}
+
+INLINE int push_header(struct xdp_md *ctx, struct bearer *b, const struct packet *p, __u32 length, __u32 entropy,
+		       __u32 qfi)
+{
+	struct prebuilt prebuilt = {.header = b->header, .sequence_at = &b->sequence};
+
+	prebuilt.sequence = *(volatile __u32 *)&b->sequence;
+	prebuilt.octets = b->header_length;
+	prebuilt.l3 = b->l3_offset;
+	prebuilt.v6 = b->v6;
+	prebuilt.varies = b->port_varies;
+	prebuilt.checksum = b->checksum;
+	prebuilt.psc = b->psc;
+	return push_prebuilt(ctx, &prebuilt, p, length, entropy, qfi, HEADER_MAX);
 }
 
 /* Tells the app that its packet does not fit (RFC 1191, RFC 8201), in the UE's name, back the way it came. */
@@ -315,15 +337,19 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 			clamp_mss(ctx, p->l4, mss_limit(cfg, b->overhead, p->inner_v6));
 	}
 	__u32 dataplane = b->dataplane, service = f->service;
-	if (!b->v6 && b->state == BEARER_LIVE)
-		cache_reply(p, f, slot);
+	if (cfg->flags & CONFIG_SHARED ? 0 : b->state == BEARER_LIVE)
+		cache_reply(p, f, b, slot);
 	if (!translate(ctx, f, p, 0, 14, p->l4 - 14))
 		return drop(ctx, COUNTER_DROP_REPLY_MALFORMED);
-	if (b->injected_at != t)
-		b->injected_at = t;
+	struct injection *ours = injection_of(f->session);
+	if (ours) {
+		ours->at = t;
+		if (!(ours->slots & 1 << slot % BEARER_SLOTS))
+			__sync_fetch_and_or(&ours->slots, 1 << slot % BEARER_SLOTS);
+	}
 	/* Which of the gateway's source ports, and which identification: by flow, as the app knows it. */
 	__u32 entropy = ports_down(p) * 0x9e3779b1;
-	if (!push_header(ctx, b, p, length, entropy ^ entropy >> 16, f->qfi, 0))
+	if (!push_header(ctx, b, p, length, entropy ^ entropy >> 16, f->qfi))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
 	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
 	count_service(service, 1, length);
@@ -342,8 +368,7 @@ INLINE int fast_reply(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *c = data + 14;
-	struct cache_key key;
-	__u32 sequence, t = now();
+	__u32 t = now();
 
 	if (c + 28 > end || *(__u16 *)(data + 12) != bpf_htons(ETH_P_IP) || *(__u8 *)c != 0x45)
 		return SLOW_WAY;
@@ -353,27 +378,34 @@ INLINE int fast_reply(struct xdp_md *ctx)
 	struct rules_header *h = rules_head();
 	if (!h)
 		return SLOW_WAY;
-	reply_cache_key(&key, *(__u32 *)(c + 12), *(__u32 *)(c + 16), *(__u32 *)(c + 20), protocol);
-	struct cached *f = cache_find(&key, h, t, &sequence);
+	__u64 ends = word_pair(*(__u32 *)(c + 12), *(__u32 *)(c + 16)), ports_key = word_pair(*(__u32 *)(c + 20), protocol);
+	struct cached_reply *f = reply_find(ends, ports_key);
 	if (!f)
 		return SLOW_WAY;
-	struct verdict v;
-	__u32 index = f->bearer;
-	if (!read_verdict(&v, f, sequence))
+	struct prebuilt prebuilt = {.header = f->header, .sequence_at = &f->sequence};
+	prebuilt.sequence = *(volatile __u32 *)&f->sequence;
+	if (prebuilt.sequence & 1 || !reply_is(f, ends, ports_key) || f->version != cache_version(h) ||
+	    t - f->stamp >= h->cache_for)
 		return SLOW_WAY;
-	struct bearer *b = bpf_map_lookup_elem(&bearers, &index);
-	if (!b || b->state != BEARER_LIVE || b->v6)
+	prebuilt.octets = f->header_length;
+	prebuilt.l3 = f->l3_offset;
+	prebuilt.varies = f->port_varies;
+	prebuilt.checksum = f->checksum;
+	prebuilt.psc = f->psc;
+	struct verdict v = {.address = f->address, .ports = f->ports, .deltas = *(const __u32 *)&f->l3_delta,
+			    .service = f->service, .next_hop = f->qfi};
+	__u32 index = f->bearer, overhead = f->overhead, dataplane = f->dataplane;
+	if (session_version(index) != f->session_version || *(volatile __u32 *)&f->sequence != prebuilt.sequence)
 		return SLOW_WAY;
-	__u32 dataplane = b->dataplane;
 	struct config *cfg = config_of(dataplane);
-	if (!cfg || length + b->overhead > cfg->mtu_access || cfg->flags & CONFIG_SHARED)
+	if (!cfg || length + overhead > cfg->mtu_access)
 		return SLOW_WAY;
-	if (!translate_fast(c, end, &v, protocol, 0))
+	struct injection *ours = injection_of(index / BEARER_SLOTS);
+	if (!ours || !translate_fast(c, end, &v, protocol, 0))
 		return SLOW_WAY;
-	if (b->injected_at != t)
-		b->injected_at = t;
-	__u32 entropy = *(__u32 *)(c + 20) * 0x9e3779b1;
-	if (!push_header(ctx, b, 0, length, entropy ^ entropy >> 16, v.next_hop, 1))
+	ours->at = t;
+	__u32 entropy = (__u32)ports_key * 0x9e3779b1;
+	if (!push_prebuilt(ctx, &prebuilt, 0, length, entropy ^ entropy >> 16, v.next_hop, CACHED_HEADER_MAX))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
 	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
 	count_service(v.service, 1, length);

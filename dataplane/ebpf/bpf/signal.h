@@ -42,14 +42,15 @@ INLINE int refute(const struct packet *p, const struct tunnel *t, __u32 index, _
 
 	if (!s || !b || s->epoch != epoch || b->epoch != epoch)
 		return 0;
-	int ours = b->injected_at && (__s32)(b->injected_at - b->core_at) >= 0;
+	struct injection *injected = injection_of(index);
+	int ours = injected && injected->slots >> slot & 1 && (__s32)(injected->at - b->core_at) >= 0;
 	if (!uplink)
 		return ours; /* the gateway does not know an uplink TEID: see error_indication() */
 	if (lock_session(s)) {
 		if (b->state != BEARER_FREE) {
 			b->state = BEARER_STALE;
 			b->confirm_at = 0;
-			bump_cache();
+			bump_session(index);
 			count(COUNTER_NOTE_BEARER_STALE, 0);
 			tell(EVENT_STALE, s, index, 0, slot, GTPU_ERROR_INDICATION);
 		}

@@ -73,7 +73,7 @@ struct bearer {
 	__u8 v6;            /* outer is IPv6 */
 	__u8 port_varies;   /* the gateway spreads its UDP source port: so do we */
 	__u16 overhead;     /* octets of outer IP + UDP + GTP-U, for the MTU check */
-	__u32 injected_at;  /* last packet of ours in this tunnel, 0 never */
+	__u32 reserved;
 	__u32 learnt_at;
 	__u32 checksum; /* IPv4: sum of the header with length, id and checksum zero; IPv6: sum of the pseudo header,
 	                 * UDP ports and GTP-U header with every length zero */
@@ -171,6 +171,39 @@ struct cached {
 	__u16 service;  /* 0: passes */
 	__u16 next_hop; /* reply: QFI */
 	__u32 bearer;
+};
+
+/* When did we last put a packet of ours into a downlink of this session, and into which of its slots ever? Apart from
+ * `bearers` because every reply writes it: eight octets stay in reach where a million bearers do not. */
+struct injection {
+	__u32 at; /* jiffies, 0 never */
+	__u32 slots;
+};
+
+#define CACHED_HEADER_MAX 64
+
+/* The same for a reply, with its outer header: two adjacent cache lines hold all that the packet needs. */
+struct cached_reply {
+	__u64 key[2];
+	__u32 stamp;
+	__u32 version;
+	__u32 sequence;
+	__u32 session_version; /* of the bearer's session, see `session_versions` */
+	__u32 bearer;
+	__u32 address;
+	__u32 ports;
+	__u16 l3_delta, l4_delta;
+	__u16 service;
+	__u16 overhead;
+	__u8 qfi;
+	__u8 header_length;
+	__u8 l3_offset;
+	__u8 port_varies;
+	__u32 psc;
+	__u16 checksum;
+	__u8 dataplane;
+	__u8 pad;
+	__u8 header[CACHED_HEADER_MAX];
 };
 
 struct config { /* one per data plane */
