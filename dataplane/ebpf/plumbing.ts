@@ -74,6 +74,11 @@ export async function makeVeths(found: AsFound, mtu: number): Promise<{ near: Li
   return { near: await linkOf(RETURN), far: await linkOf(RETURN_FAR), pinger: await linkOf(PINGER_FAR) };
 }
 
+/** When the set of data planes has changed. */
+export async function setReturnMtu(mtu: number): Promise<void> {
+  await ip(`link set dev ${RETURN} mtu ${mtu}`);
+}
+
 function forward(found: AsFound, adapter: string): void {
   found.sysctl(`net/ipv4/conf/${adapter}/forwarding`, "1");
   found.sysctl("net/ipv6/conf/all/forwarding", "1");

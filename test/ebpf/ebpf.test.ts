@@ -172,7 +172,7 @@ test("A4: tunnels are learnt from traffic that no rule takes, and it crosses unt
 
 const request = (text: string): string => uplink(ipv4(UE, "203.0.113.80", 17, udp(5000, 80, marked(text))));
 const answer = (text: string): string =>
-  macOf("apps0") + macOf("app0") + "0800" + ipv4("10.60.0.10", UE, 17, udp(8080, 5000, marked(text)));
+  `${macOf("apps0")}${macOf("app0")}0800${ipv4("10.60.0.10", UE, 17, udp(8080, 5000, marked(text)))}`;
 function offloaded(text: string): void {
   const taken = send("enb0", request(`ask ${text}`), "app0", marked(`ask ${text}`));
   assert.is(taken.slice(28 + 24, 28 + 40), hexIp(UE) + hexIp("10.60.0.10"), "from the UE to the endpoint");

@@ -1,0 +1,230 @@
+/**
+ * How do data planes get onto their adapters, and off again?
+ *
+ * Each data plane is native or generic as a whole: native when both its ports take redirected frames (`probe.ts`). The
+ * programs of the appliance, which send into all of them, are native when all data planes are. Where not even generic
+ * works, the bridge carries the wire alone, and `status` says why.
+ */
+import { type AppsConfig, type DataplaneConfig, DataplaneError, type Limits } from "../dataplane.ts";
+import { replacePrefixes } from "./apply.ts";
+import { type XdpMode, xdpDetach, xdpQuery } from "./bpf-object.ts";
+import * as c from "./consts.ts";
+import { APPLIANCE, findLeft, type Kernel, type Left, objectPath } from "./kernel.ts";
+import { config as configCodec } from "./layout.ts";
+import { type AsFound, hasCarrier, type Link, linkOf, linkOrNone, makeWire } from "./netdev.ts";
+import type { DirectAdapter } from "./next-hops.ts";
+import { adaptersOf, newPlane, type Plane, renderConfig, renderPrefixes } from "./planes.ts";
+import { overheadOf, PINGER_FAR, RETURN_FAR, routeShared } from "./plumbing.ts";
+import { type ProbeResult, probePort } from "./probe.ts";
+
+const PREFIX_SETS = [c.PREFIX_ACCESS_PEER, c.PREFIX_CORE_PEER, c.PREFIX_UE_POOL];
+const u32 = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
+
+export class Wiring {
+  readonly planes = new Map<string, Plane>();
+  /** Near end of the return veth. */
+  returnMac = "00:00:00:00:00:00";
+  #kernel: Kernel | undefined;
+  /** Where programs of the appliance are attached: by name. */
+  readonly #appliance = new Map<string, { link: Link; mode: XdpMode }>();
+
+  constructor(
+    private readonly found: AsFound,
+    private readonly limits: Limits,
+  ) {}
+
+  planeAt(index: number): Plane | undefined {
+    for (const plane of this.planes.values()) if (plane.index === index) return plane;
+    return undefined;
+  }
+
+  nameOf(index: number): string {
+    return this.planeAt(index)?.config.name ?? "";
+  }
+
+  plane(name: string): Plane {
+    const plane = this.planes.get(name);
+    if (!plane) throw new DataplaneError(`there is no data plane ${name}`, name);
+    return plane;
+  }
+
+  get kernel(): Kernel {
+    if (!this.#kernel) throw new DataplaneError("the data plane does not run", "data plane");
+    return this.#kernel;
+  }
+
+  set kernel(kernel: Kernel | undefined) {
+    this.#kernel = kernel;
+    if (!kernel) this.#appliance.clear();
+  }
+
+  /** What an earlier run left on these data planes' adapters, and on our own. */
+  async findLeft(dataplanes: DataplaneConfig[]): Promise<Left> {
+    const names = [...dataplanes.flatMap(adaptersOf), RETURN_FAR, PINGER_FAR];
+    const links = (await Promise.all(names.map(linkOrNone))).filter((link) => link !== undefined);
+    return findLeft(links.map(({ ifindex, ifname }) => ({ ifindex, name: ifname })));
+  }
+
+  /** The index that its programs have, else the lowest that is free. */
+  #indexFor(config: DataplaneConfig, left: Left): number {
+    const taken = new Set([...this.planes.values()].map((plane) => plane.index));
+    const adapter = adaptersOf(config)[0];
+    for (const there of left.programs.values()) {
+      if (there.adapter === adapter && !taken.has(there.dataplane)) return there.dataplane;
+      taken.add(there.dataplane);
+    }
+    for (let index = 0; index < APPLIANCE; index++) if (!taken.has(index)) return index;
+    throw new DataplaneError(`no more than ${APPLIANCE} data planes`, config.name);
+  }
+
+  /** Makes the wire that works without any program. */
+  async wire(config: DataplaneConfig, left: Left): Promise<Plane> {
+    const plane = newPlane(config, this.#indexFor(config, left));
+    await this.#join(plane);
+    this.planes.set(config.name, plane);
+    return plane;
+  }
+
+  async #join(plane: Plane): Promise<void> {
+    const [first = "", second = ""] = adaptersOf(plane.config);
+    if (plane.shared) await routeShared(this.found, first);
+    else await makeWire(this.found, plane.config.name, [first, second]);
+    plane.links = await Promise.all(adaptersOf(plane.config).map(linkOf));
+  }
+
+  /** MTU of the return veth: the largest inner packet that fits every tunnel as it is expected to be. */
+  innerMtu(): number {
+    const each = [...this.planes.values()].map((p) => (p.links[0]?.mtu ?? 1500) - overheadOf(p.config.interface));
+    return each.length > 0 ? Math.min(...each) : 1500 - overheadOf("n3");
+  }
+
+  port(port: number, link: Link): void {
+    this.kernel.map("ports").update(port, u32(link.ifindex));
+  }
+
+  /** May frames go straight to the apps' adapter? */
+  async direct(apps: AppsConfig): Promise<DirectAdapter | undefined> {
+    const link = await linkOf(apps.interface);
+    const largest = Math.max(1500, ...[...this.planes.values()].map((p) => p.links[0]?.mtu ?? 0)) - overheadOf("s1u");
+    if (link.mtu < largest) return undefined;
+    if (!(await probePort(objectPath("probe.bpf.o"), link)).native) return undefined;
+    this.port(c.PORT_APPS, link);
+    const prefixes = [apps.address, ...(apps.address6 === undefined ? [] : [apps.address6])];
+    return { name: link.ifname, mac: link.address, prefixes };
+  }
+
+  /** Finds out how a data plane can be attached. */
+  async probe(plane: Plane, left: Left): Promise<void> {
+    plane.xdp = "native";
+    plane.ports = [];
+    for (const [i, link] of plane.links.entries()) {
+      // What carries traffic already is not tried out again; a shared adapter is never a target.
+      const trusted = plane.shared || left.programs.get(link.ifindex)?.mode === "native";
+      const result: ProbeResult = trusted ? { native: true } : await probePort(objectPath("probe.bpf.o"), link);
+      if (!result.native) plane.xdp = "generic";
+      plane.ports.push({
+        adapter: link.ifname,
+        role: plane.shared ? "shared" : i === 0 ? "access" : "core",
+        link: hasCarrier(link),
+        mtu: link.mtu,
+        path: plane.shared ? "routed" : "native",
+        ...(result.reason && { reason: result.reason }),
+      });
+    }
+  }
+
+  /** Fills the maps for a data plane and puts its programs on its adapters. */
+  arm(plane: Plane, left?: Left): void {
+    const { kernel } = this;
+    const { index, shared, links } = plane;
+    if (left && links.every((link) => left.programs.has(link.ifindex))) this.#adoptConfig(plane);
+    kernel.map("config").update(index, renderConfig(plane, this.limits, this.returnMac));
+    replacePrefixes(kernel.map("prefixes"), PREFIX_SETS, index, renderPrefixes(plane));
+    const [access, core] = links;
+    if (access && core) {
+      this.port(c.PORT_ACCESS(index), access);
+      this.port(c.PORT_CORE(index), core);
+    }
+    const object = kernel.dataplane(index, shared);
+    plane.adopted = true;
+    plane.programs = [];
+    for (const [i, link] of links.entries()) {
+      const program = object.program(shared ? "shared" : i === 0 ? "access" : "core");
+      const port = plane.ports[i]!;
+      const there = left?.programs.get(link.ifindex);
+      if (!there) plane.adopted = false;
+      if (!shared) port.path = plane.xdp;
+      try {
+        const kept = kernel.attach(link.ifindex, program, plane.xdp, index, there);
+        const { id, name, tag } = kept && there ? there.program.info : program.info;
+        plane.programs.push({ id, name, tag });
+      } catch (error) {
+        if (!(error instanceof DataplaneError)) throw error;
+        port.reason = error.message;
+        if (plane.xdp === "native") {
+          // This driver cannot: a data plane whose two sides differ would be hard to reason about.
+          this.#detach(links);
+          plane.xdp = "generic";
+          this.arm(plane);
+          return;
+        }
+        this.#detach(links);
+        plane.programs = [];
+        for (const each of plane.ports) each.path = "bridge";
+        return;
+      }
+    }
+  }
+
+  #detach(links: Link[]): void {
+    for (const { ifindex } of links) {
+      const attached = xdpQuery(ifindex);
+      if (attached) xdpDetach(ifindex, attached.mode);
+    }
+  }
+
+  /** The pings of an earlier run may still be answered. */
+  #adoptConfig(plane: Plane): void {
+    const octets = this.kernel.map("config").lookup(plane.index);
+    if (!octets) return;
+    const old = configCodec.decode(octets);
+    if (old.ping_cookie.every((octet) => octet === 0)) return;
+    plane.cookie = old.ping_cookie;
+    plane.pingId = old.ping_id;
+  }
+
+  /** Puts a program of the appliance on a device of ours, in the mode that all data planes can take frames in. */
+  attachAppliance(name: string, link: Link, left?: Left): void {
+    const mode: XdpMode = [...this.planes.values()].some((plane) => plane.xdp === "generic") ? "generic" : "native";
+    this.kernel.attach(link.ifindex, this.kernel.program(name), mode, APPLIANCE, left?.programs.get(link.ifindex));
+    this.#appliance.set(name, { link, mode });
+  }
+
+  /** After the set of data planes has changed. */
+  reattachAppliance(): void {
+    for (const [name, { link, mode }] of this.#appliance) {
+      const generic = [...this.planes.values()].some((plane) => plane.xdp === "generic");
+      if ((mode === "generic") === generic) continue;
+      xdpDetach(link.ifindex, mode);
+      this.attachAppliance(name, link);
+    }
+  }
+
+  /** An adapter went and came again: everything about it is gone with it. */
+  async rewire(plane: Plane): Promise<void> {
+    await this.#join(plane);
+    this.arm(plane);
+  }
+
+  /** Takes a data plane's programs and what it knows out of the kernel; the bridge carries the wire. */
+  disarm(plane: Plane): void {
+    const { kernel } = this;
+    this.#detach(plane.links);
+    replacePrefixes(kernel.map("prefixes"), PREFIX_SETS, plane.index, []);
+    if (!plane.shared) {
+      for (const port of [c.PORT_ACCESS(plane.index), c.PORT_CORE(plane.index)]) kernel.map("ports").delete(port);
+    }
+    kernel.forget(plane.index);
+    this.planes.delete(plane.config.name);
+  }
+}
