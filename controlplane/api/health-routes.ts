@@ -1,7 +1,7 @@
 /**
  * Does it live, is it ready, and what do its numbers say? For service managers, roll-outs and Prometheus.
  */
-import { Problem } from "../errors.ts";
+import { Problem, problems } from "../errors.ts";
 import type { Routes } from "./context.ts";
 import * as schemas from "./schemas.ts";
 
@@ -20,6 +20,24 @@ export const healthRoutes: Routes = (app, { missing, metrics, version }) => {
       const lacking = missing();
       if (lacking.length > 0) throw new Problem("not-ready", `not ready yet: ${lacking.join(", ")}`);
       return { status: "ready", version };
+    },
+  );
+
+  app.get(
+    "/problems",
+    { schema: { tags, summary: "Every error that this API answers, by code", querystring: schemas.nothing } },
+    () => problems,
+  );
+
+  app.get<{ Params: { code: string } }>(
+    "/problems/:code",
+    {
+      schema: { tags, summary: "One error: where the type of a problem document leads", querystring: schemas.nothing },
+    },
+    ({ params: { code } }) => {
+      const found = Object.entries(problems).find(([name]) => name === code);
+      if (!found) throw new Problem("not-found", "there is no such problem");
+      return { type: `/problems/${code}`, ...found[1] };
     },
   );
 

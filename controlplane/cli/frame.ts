@@ -114,7 +114,13 @@ const fields = ({ source, destination, protocol, sourcePort, destinationPort }: 
   ...(destinationPort !== undefined && { destinationPort }),
 });
 
-/** Never throws. */
+/** A packet that was captured without link layer and tunnel. Never throws. */
+export function decodePacket(packet: Uint8Array): { inner: PacketFields } | { stopped: string } {
+  const ip = readIp(new DataView(packet.buffer, packet.byteOffset, packet.byteLength));
+  return typeof ip === "string" ? { stopped: ip } : { inner: fields(ip) };
+}
+
+/** A frame of the wire. Never throws. */
 export function decodeFrame(frame: Uint8Array): Decoded {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   const vlans: number[] = [];

@@ -7,7 +7,8 @@
  */
 import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
 import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
-import { type Decoded, decodeFrame, type PacketFields, type Tunnel } from "./frame.ts";
+import { decodeFrame, decodePacket, type PacketFields, type Tunnel } from "./frame.ts";
+import type { CapturedFrame } from "./pcap.ts";
 import { ruleText } from "./views.ts";
 
 export interface TraceStep {
@@ -18,6 +19,8 @@ export interface TraceStep {
 }
 
 export interface Trace {
+  /** What the data plane said when it captured the packet. */
+  comment?: string;
   packet?: PacketFields;
   tunnel?: Tunnel;
   steps: TraceStep[];
@@ -75,20 +78,24 @@ export function tracePacket(steering: Steering, packet: PacketFields): Trace {
   return { packet, steps, verdict: "pass", reason: "pass_no_rule", text: "passes to the core: no rule matches" };
 }
 
-export function traceFrame(steering: Steering, frame: Uint8Array): Trace {
-  const decoded: Decoded = decodeFrame(frame);
+/** A frame of the wire, or with `raw` a packet that was captured outside its tunnel. */
+export function traceFrame(steering: Steering, { data, raw, comment }: CapturedFrame): Trace {
+  const seen = comment === undefined ? {} : { comment };
+  const decoded = raw ? decodePacket(data) : decodeFrame(data);
   if ("stopped" in decoded) {
     const text = `passes untouched: ${decoded.stopped}`;
-    return { steps: [], verdict: "pass", reason: "pass_not_understood", text };
+    return { ...seen, steps: [], verdict: "pass", reason: "pass_not_understood", text };
   }
-  return { ...tracePacket(steering, decoded.inner), tunnel: decoded.tunnel };
+  const trace: Trace = { ...seen, ...tracePacket(steering, decoded.inner) };
+  if ("tunnel" in decoded) trace.tunnel = decoded.tunnel as Tunnel;
+  return trace;
 }
 
 const endOf = (address: string, port: number | undefined) =>
   port === undefined ? address : `${address.includes(":") ? `[${address}]` : address}:${port}`;
 
-export function traceLines({ packet, tunnel, steps, text }: Trace): string[] {
-  const lines: string[] = [];
+export function traceLines({ comment, packet, tunnel, steps, text }: Trace): string[] {
+  const lines = comment === undefined ? [] : [`captured: ${comment}`];
   if (tunnel) {
     const tags = tunnel.vlans.length > 0 ? ` VLAN ${tunnel.vlans.join(".")}` : "";
     const qfi = tunnel.qfi === undefined ? "" : ` QFI ${tunnel.qfi}`;

@@ -343,7 +343,11 @@ test("capture writes pcapng, and ends by itself when told how many", () =>
       assert.is(code, 0, err);
       assert.is(readFileSync(file).readUInt32LE(0), 0x0a0d0d0a);
       const traced = await offramp(["trace", "--pcap", file, "--frame", "3"], on(running));
-      assert.is(traced.out, "passes untouched: not IP: Ethernet type 0x0000\n", traced.err);
+      assert.is(
+        traced.out,
+        "captured: pass_not_gtpu dataplane=s1 port=0\npasses untouched: not IP: Ethernet type 0x0000\n",
+        traced.err,
+      );
       assert.match(
         (await offramp(["trace", "--pcap", file, "--frame", "4"], on(running))).err,
         "there is no frame 4: the file has 3",

@@ -92,12 +92,21 @@ for (const [sentence, octets, stopped] of stops) {
 }
 
 test("the walk is told whole", () => {
-  assert.equal(traceLines(traceFrame(steering, frame(udp4(gtpu(inner4))))), [
-    "tunnel 0x00001234 198.18.1.2 → 198.18.2.2",
-    "packet 10.45.0.2:5000 → 203.0.113.80:80 protocol 6",
-    '  ✓ rule 1 "web" priority 100: to 203.0.113.80/32 proto 6 port 80: take → 10.60.0.80:8080',
-    'taken by service "web": destination becomes 10.60.0.80 port 8080',
-  ]);
+  assert.equal(
+    traceLines(traceFrame(steering, { data: frame(udp4(gtpu(inner4))), raw: false, comment: "take_uplink" })),
+    [
+      "captured: take_uplink",
+      "tunnel 0x00001234 198.18.1.2 → 198.18.2.2",
+      "packet 10.45.0.2:5000 → 203.0.113.80:80 protocol 6",
+      '  ✓ rule 1 "web" priority 100: to 203.0.113.80/32 proto 6 port 80: take → 10.60.0.80:8080',
+      'taken by service "web": destination becomes 10.60.0.80 port 8080',
+    ],
+  );
+});
+
+test("a packet that was captured inside", () => {
+  const { packet, tunnel, verdict } = traceFrame(steering, { data: hex(inner6), raw: true });
+  assert.equal([packet, tunnel, verdict], [packet6, undefined, "pass"]);
 });
 
 test("no frame makes it throw: cut anywhere, changed anywhere", () => {
@@ -111,7 +120,7 @@ test("no frame makes it throw: cut anywhere, changed anywhere", () => {
     fc.property(fc.constantFrom(...good), fc.nat(200), fc.array(change, { maxLength: 4 }), (from, cut, changes) => {
       const octets = from.slice(0, cut);
       for (const [at, value] of changes) if (at < octets.length) octets[at] = value;
-      traceFrame(steering, octets);
+      for (const raw of [false, true]) traceFrame(steering, { data: octets, raw });
     }),
     { numRuns: 20_000 },
   );
@@ -136,8 +145,11 @@ test("frames of pcap and pcapng are found by number, in either byte order, and d
   const block = (data: Uint8Array) => pcapngPacket({ inner: false, time: 1n, length: data.length, data, comment: "x" });
   const next = Buffer.concat([pcapngHeader(65535), ...frames.map(block)]);
   for (const file of [classic(true), classic(false), next]) {
-    for (const [index, octets] of frames.entries())
-      assert.equal(Buffer.from(frameOf(file, index + 1)), Buffer.from(octets));
+    for (const [index, octets] of frames.entries()) {
+      const found = frameOf(file, index + 1);
+      assert.equal(Buffer.from(found.data), Buffer.from(octets));
+      assert.is(found.comment, file === next ? "x" : undefined);
+    }
     assert.throws(() => frameOf(file, 4), "there is no frame 4: the file has 3");
     assert.throws(() => frameOf(file.subarray(0, file.length - 1), 3), /cut off or damaged|damaged/);
   }
