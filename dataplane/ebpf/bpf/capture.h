@@ -7,11 +7,6 @@
 
 #include "common.h"
 
-#define CAPTURE_PASSED 0
-#define CAPTURE_TAKEN 1
-#define CAPTURE_REPLY 2
-#define CAPTURE_DROPPED 3
-
 INLINE int capture_on(void)
 {
 	__u32 zero = 0;
@@ -21,7 +16,7 @@ INLINE int capture_on(void)
 }
 
 INLINE void capture_part(struct xdp_md *ctx, const struct capture *c, const struct packet *p, __u32 verdict,
-			 __u32 service, __u32 from, int inner, int downlink)
+			 __u32 service, __u32 from, int inner, __u32 dataplane, int downlink)
 {
 	__u32 zero = 0;
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
@@ -39,8 +34,8 @@ INLINE void capture_part(struct xdp_md *ctx, const struct capture *c, const stru
 	if (octets < 1 || octets > SNAP_MAX)
 		return;
 	s->record.captured = octets;
-	s->record.dataplane = DATAPLANE;
-	s->record.port = downlink;
+	s->record.dataplane = dataplane;
+	s->record.port = downlink ? PORT_CORE(dataplane) : PORT_ACCESS(dataplane);
 	s->record.verdict = verdict;
 	s->record.inner = inner;
 	s->record.service = service;
@@ -53,8 +48,9 @@ INLINE void capture_part(struct xdp_md *ctx, const struct capture *c, const stru
 		count(COUNTER_NOTE_CAPTURE_LOST, 0);
 }
 
-/* Copies the frame as it is now. `p` says where the inner packet is, 0 where there is none. */
-GLOBAL int capture_frame(struct xdp_md *ctx, struct packet *p, __u32 verdict, __u32 service, __u32 downlink)
+/* Copies the frame as it is now. `p` says where the inner packet is, 0 where there is none. `verdict`: COUNTER_*. `way`:
+ * data plane * 2, + 1 for the downlink. */
+GLOBAL int capture_frame(struct xdp_md *ctx, struct packet *p, __u32 verdict, __u32 service, __u32 way)
 {
 	if (!p)
 		return 0;
@@ -70,15 +66,10 @@ GLOBAL int capture_frame(struct xdp_md *ctx, struct packet *p, __u32 verdict, __
 			return 0;
 	}
 	if (c->enabled & 1)
-		capture_part(ctx, c, p, verdict, service, 0, 0, downlink);
+		capture_part(ctx, c, p, verdict, service, 0, 0, way >> 1, way & 1);
 	if (c->enabled & 2 && p->inner)
-		capture_part(ctx, c, p, verdict, service, p->inner, 1, downlink);
+		capture_part(ctx, c, p, verdict, service, p->inner, 1, way >> 1, way & 1);
 	return 0;
-}
-
-INLINE void capture_packet(struct xdp_md *ctx, struct packet *p, __u32 verdict, __u32 service)
-{
-	capture_frame(ctx, p, verdict, service, 0);
 }
 
 #endif

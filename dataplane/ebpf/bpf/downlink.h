@@ -92,7 +92,7 @@ GLOBAL int refresh_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 INLINE int pass_downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p, __u32 counter)
 {
 	if (capture_on())
-		capture_frame(ctx, p, CAPTURE_PASSED, 0, 1);
+		capture_frame(ctx, p, counter, 0, DATAPLANE * 2 + 1);
 	return wire(ctx, cfg, 0, counter);
 }
 

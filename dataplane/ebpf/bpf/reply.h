@@ -355,7 +355,7 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 	count_service(service, 1, length);
 	if (capture_on()) {
 		p->inner = frame_length(ctx) - length;
-		capture_frame(ctx, p, CAPTURE_REPLY, service, 1);
+		capture_frame(ctx, p, COUNTER_REPLY_DOWNLINK, service, dataplane * 2 + 1);
 	}
 	verdict = bpf_redirect_map(&ports, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_ACCESS(dataplane), XDP_DROP);
 	if (verdict != XDP_REDIRECT)

@@ -324,7 +324,7 @@ struct capture { /* what to copy to the capture ring; all zero: nothing */
 struct capture_record { /* followed by `captured` octets */
 	__u64 time; /* ns, CLOCK_MONOTONIC */
 	__u32 length, captured;
-	__u8 dataplane, port, verdict, inner;
+	__u8 dataplane, port, verdict, inner; /* verdict: COUNTER_*; port: PORT_* of the side that it belongs to */
 	__u32 service;
 };
 

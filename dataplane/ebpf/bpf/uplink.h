@@ -216,7 +216,7 @@ INLINE int pass_uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p,
 		return XDP_REDIRECT;
 	}
 	if (capture_on())
-		capture_frame(ctx, p, CAPTURE_PASSED, 0, 0);
+		capture_frame(ctx, p, counter, 0, DATAPLANE * 2);
 	return wire(ctx, cfg, 1, counter);
 }
 
@@ -300,7 +300,8 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 					if (p->fragment == FRAGMENT_FIRST)
 						remember_fragment(p, 0);
 					if (capture_on())
-						capture_packet(ctx, p, CAPTURE_TAKEN, f->service);
+						capture_frame(ctx, p, f->action == ACTION_ROUTE ? COUNTER_TAKE_ROUTED : COUNTER_TAKE_UPLINK, f->service,
+							      DATAPLANE * 2);
 					cache_flow(p, f);
 					return take(ctx, cfg, p, f);
 				}
@@ -367,7 +368,8 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 	if (p->fragment == FRAGMENT_FIRST)
 		remember_fragment(p, 0);
 	if (capture_on())
-		capture_packet(ctx, p, CAPTURE_TAKEN, f->service);
+		capture_frame(ctx, p, f->action == ACTION_ROUTE ? COUNTER_TAKE_ROUTED : COUNTER_TAKE_UPLINK, f->service,
+							      DATAPLANE * 2);
 	return take(ctx, cfg, p, f);
 }
 
