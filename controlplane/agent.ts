@@ -39,6 +39,7 @@ export interface AgentOptions {
 }
 
 const collectMs = 1000;
+const warnEveryMs = 60_000;
 
 /** @throws Error when a file cannot be read, or holds no token */
 export function readSecrets({ tls, token, tokenFile }: ApiConfig): ServerOptions {
@@ -94,6 +95,7 @@ export class Agent {
   /** What `stop` has to undo, last first. */
   readonly #undo: (() => void | Promise<void>)[] = [];
   readonly #missing = new Set(["data plane", "services", "api"]);
+  readonly #warnedFull = new Map<string, number>();
   #server: Server | undefined;
   #services: Services | undefined;
 
@@ -140,6 +142,7 @@ export class Agent {
       serviceName: (index) => services.nameOf(index),
       serviceCount: () => services.list().length,
       ready: () => this.#missing.size === 0,
+      limits,
       ...(runtime && { runtime: () => runtime.counters() }),
       version,
     });
@@ -147,6 +150,7 @@ export class Agent {
       dataplane.on((event) => {
         metrics.events.inc({ dataplane: event.dataplane, type: event.type });
         if (events.listeners > 0) events.publish({ ...event });
+        if (event.type === "table-full") this.#warnFull(event.dataplane);
       }),
     );
 
@@ -172,6 +176,14 @@ export class Agent {
     await server.listen({ host: config.api.host, port: config.api.port });
     this.#missing.delete("api");
     log.info({ site: config.name, services: services.list().length, listen: this.address() }, "ready");
+  }
+
+  /** At most once a minute and data plane: a flood must not fill the log. */
+  #warnFull(dataplane: string): void {
+    const now = performance.now();
+    if (now - (this.#warnedFull.get(dataplane) ?? Number.NEGATIVE_INFINITY) < warnEveryMs) return;
+    this.#warnedFull.set(dataplane, now);
+    this.#options.log.warn({ dataplane }, "a table is full: what is new passes to the core; see limits in site.yaml");
   }
 
   #collectEverySecond(dataplane: Dataplane): void {

@@ -7,13 +7,14 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { counters as table } from "../../dataplane/counters.ts";
-import type { Dataplane, Mode } from "../../dataplane/dataplane.ts";
+import type { Dataplane, Limits, Mode } from "../../dataplane/dataplane.ts";
 
 export interface MetricsSources {
   dataplane: Pick<Dataplane, "counters" | "serviceCounters" | "status">;
   serviceName: (index: number) => string | undefined;
   serviceCount: () => number;
   ready: () => boolean;
+  limits: Limits;
   /** Numbers of the sessions runtime; those named in `levels` may fall. */
   runtime?: () => Record<string, number>;
   version: string;
@@ -47,6 +48,8 @@ export class Metrics {
       { version: sources.version },
       1,
     );
+    const limit = new Gauge({ name: "offramp_limit", help: "Sizes of the tables", labelNames: ["table"], registers });
+    for (const table of ["sessions", "flows", "rules"] as const) limit.set({ table }, sources.limits[table]);
     this.#packets(registers);
     this.#services(registers);
     this.#dataplanes(registers);
