@@ -5,9 +5,11 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { transfer } from "../lab/frames.ts";
 import { FakeGateway, type Format, GtpPeer, type Received, udpPacket } from "../lab/gtp-peer.ts";
 import { baseStationAddress6, edgeOnly, gatewayAddress6, internet, internet6 } from "../lab/lab.ts";
 import { until } from "../lab/netns.ts";
+import { eth, frame, gtpu, ipv4, type Layers, udp, vlan } from "../packets/frame.ts";
 import { inScene, type Scene } from "./scene.ts";
 
 const ue = "10.45.0.2";
@@ -37,11 +39,11 @@ async function here(scene: Scene): Promise<{ enb: GtpPeer; core: FakeGateway }> 
 }
 
 test(
-  "N3: the reply carries a downlink PDU Session Container with the QFI of the observed downlink",
+  "N3: the reply carries a downlink PDU Session Container, with the QFI that the flow's uplink carried",
   inScene({ ...scripted, site: { interface: "n3" } }, async (scene) => {
     const { enb, core } = await here(scene);
     const m = await reply(enb, core, { up: { qfi: 5, pscType: 1 }, down: { qfi: 7, pscType: 0 } });
-    assert.is(m.qfi, 7);
+    assert.is(m.qfi, 5);
     assert.is(m.pscType, 0);
     assert.is(m.teid, 0xd1);
     const [session] = await scene.appliance.sessions();
@@ -142,35 +144,43 @@ test(
   }),
 );
 
-for (const [what, tags] of [
+for (const [what, ids] of [
   ["a VLAN tag", [100]],
   ["two VLAN tags", [200, 300]],
 ] as const) {
   test(
     `${what} on the wire: taken, answered, and put back as it came`,
-    inScene({ ...scripted, site: { peers: false } }, async (scene) => {
-      const { machines } = scene.lab;
-      const own: Record<string, string> = { ran0: "198.19.0.1", core0: "198.19.0.2" };
-      for (const ns of ["ran0", "core0"]) {
-        let below = "eth0";
-        for (const [depth, id] of tags.entries()) {
-          const protocol = tags.length === 2 && depth === 0 ? "802.1ad" : "802.1Q";
-          const name = `v${id}`;
-          await machines.ip(
-            ns,
-            `link add link ${below} name ${name} type vlan proto ${protocol} id ${id}`,
-            `link set ${name} up`,
-          );
-          below = name;
-        }
-        await machines.ip(ns, `addr add ${own[ns]}/24 dev ${below}`);
-      }
-      const enb = scene.own(new GtpPeer(scene.lab.ns("ran0"), "198.19.0.1"));
-      const core = scene.own(new FakeGateway(scene.lab.ns("core0"), "198.19.0.2"));
+    inScene(scripted, async (scene) => {
       await scene.service("local", edgeOnly.service);
-      assert.match(text(await reply(enb, core, { up: {}, down: {} })), /^edge /);
+      const types = ids.map((_, depth) => (ids.length === 2 && depth === 0 ? 0x88a8 : 0x8100));
+      const tagged = (src: string, dst: string, from: string, to: string, teid: number, inner: Layers): Uint8Array =>
+        frame([
+          eth({ src, dst, type: types[0] }),
+          ids.map((id, depth) => vlan(id, { type: types[depth + 1] ?? 0x0800 })),
+          [ipv4({ src: from, dst: to }), udp({ sport: 2152, dport: 2152 }), gtpu({ teid }), inner],
+        ]);
+      const [enb, core] = ["02:00:00:00:00:e1", "02:00:00:00:00:c1"];
+      const [enbIp, coreIp] = ["198.18.1.77", "198.18.2.77"];
+      const up = (inner: Layers): Uint8Array => tagged(enb, core, enbIp, coreIp, 0xa1, inner);
+      await transfer(scene.lab, "ran0", "core0", [up(udpPacket(ue, internet.host, {}, "teach"))], enb);
+      const down = udpPacket(internet.host, ue, { from: 7, to: 40000 }, "teach");
+      await transfer(scene.lab, "core0", "ran0", [tagged(core, enb, coreIp, enbIp, 0xd1, down)], core);
+      const question = [up(udpPacket(ue, edgeOnly.service, {}, "edge?"))];
+      const [reply] = await transfer(scene.lab, "ran0", "ran0", question, core);
+      const there = reply ? Buffer.from(reply) : Buffer.alloc(0);
+      const sample = tagged(
+        core,
+        enb,
+        coreIp,
+        enbIp,
+        0xd1,
+        udpPacket(edgeOnly.service, ue, { from: 7, to: 40000 }, ""),
+      );
+      const headers = 14 + 4 * ids.length;
+      assert.is(there.subarray(0, headers).toString("hex"), Buffer.from(sample).subarray(0, headers).toString("hex"));
+      assert.match(there.toString("latin1"), /edge 10\.45\.0\.2 40000 edge\?$/);
       const [session] = await scene.appliance.sessions();
-      assert.equal(session?.bearers[0]?.vlans, [...tags]);
+      assert.equal(session?.bearers[0]?.vlans, [...ids]);
     }),
   );
 }

@@ -34,6 +34,8 @@ import {
 import { inScene } from "./scene.ts";
 
 const user = [ipv4({ src: "10.45.0.2", dst: "203.0.113.10" }), udp({ dport: 53 }), payload("a question")];
+const other = [ipv4({ src: "10.45.0.3", dst: "203.0.113.10" }), udp({ dport: 53 }), payload("a question")];
+const tagged = [ipv4({ src: "10.45.0.4", dst: "203.0.113.10" }), udp({ dport: 53 }), payload("a question")];
 const s1u = (port = 2152) => [eth(), ipv4(), udp({ dport: port, sport: port })];
 const large = packet([ipv4({ id: 7 }), udp({ dport: 2152 }), gtpu({ teid: 1 }), ...user, payload(2500)]);
 
@@ -58,13 +60,13 @@ const frames: [string, Uint8Array][] = [
   ["GTP version 2 on the GTP-U port", frame([...s1u(), gtpu({ version: 2 }), payload(20)])],
   ["user traffic without a rule", frame([...s1u(), gtpu({ teid: 0x1234 }), ...user])],
   [
-    "the same with a PDU Session Container",
-    frame([...s1u(), gtpu({ teid: 0x1235, ext: [psc({ type: 1 })] }), ...user]),
+    "another UE's with a PDU Session Container",
+    frame([...s1u(), gtpu({ teid: 0x1235, ext: [psc({ type: 1 })] }), ...other]),
   ],
   ["an extension header that only its receiver reads", frame([...s1u(), gtpu({ teid: 9, ext: [ext(0xc0)] }), ...user])],
   [
     "a tagged frame",
-    frame([eth({ type: 0x8100 }), vlan(100), ipv4(), udp({ dport: 2152 }), gtpu({ teid: 5 }), ...user]),
+    frame([eth({ type: 0x8100 }), vlan(100), ipv4(), udp({ dport: 2152 }), gtpu({ teid: 6 }), ...tagged]),
   ],
   ["a priority tag", frame([eth({ type: 0x8100 }), vlan(0, { pcp: 5 }), ipv4(), sctp(), payload(30)])],
   ["two tags", frame([eth({ type: 0x88a8 }), vlan(7, { type: 0x8100 }), vlan(8), ipv4(), icmp(), payload(30)])],

@@ -160,10 +160,23 @@ export class Topology {
     }
   }
 
+  /** The appliance is a router on a stick: it has an address on the segment, and its kernel forwards between peers. */
   private async meetAtOfframp(stations: number[], gateways: number[]): Promise<void> {
     const m = this.machines;
     const { stdout } = await m.exec("tof", ["cat", "/sys/class/net/s1u0/address"]);
     const lladdr = stdout.trim();
+    await m.ip("tof", "addr add 198.18.0.1/16 dev s1u0");
+    const settings = ["forwarding=1", "send_redirects=0"].map((one) => `net.ipv4.conf.s1u0.${one}`);
+    await must([
+      "ip",
+      "netns",
+      "exec",
+      m.ns("tof"),
+      "sysctl",
+      "-qw",
+      ...settings,
+      "net.ipv4.conf.all.send_redirects=0",
+    ]);
     const there = (address: string): string => `neigh replace ${address} lladdr ${lladdr} dev eth0 nud permanent`;
     for (const b of stations) {
       await m.ip(`ran${b}`, ...gateways.map((g) => there(gatewayAddress(g))));
