@@ -21,7 +21,8 @@ export const objectPath = process.env.OFFRAMP_OBJECT ?? `${root}build/offramp.bp
 
 let built = false;
 function build(): void {
-  if (!built) execFileSync("bin/build", ["--no-dist"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+  if (!built && !process.env.OFFRAMP_OBJECT)
+    execFileSync("bin/build", ["--no-dist"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
   built = true;
 }
 
@@ -178,10 +179,11 @@ export class Bench {
     }
     const slots = this.object.map("slot_state");
     const { next } = layout.slots.decode(slots.lookup(0) ?? new Uint8Array(layout.slots.size));
+    const [sessions, bearers] = [this.object.map("sessions"), this.object.map("bearers")];
     for (let i = 0; i < next; i++) {
-      this.object.map("sessions").update(i, new Uint8Array(layout.session.size));
+      sessions.update(i, new Uint8Array(sessions.valueSize));
       for (let slot = 0; slot < c.BEARER_SLOTS; slot++) {
-        this.object.map("bearers").update(i * c.BEARER_SLOTS + slot, new Uint8Array(layout.bearer.size));
+        bearers.update(i * c.BEARER_SLOTS + slot, new Uint8Array(bearers.valueSize));
       }
     }
     slots.update(0, new Uint8Array(layout.slots.size));

@@ -6,10 +6,11 @@
  * counter must be the same, and so must all counters at the end of each network.
  *
  *   OFFRAMP_FRAMES=1000000 node --import tsx test/model/differential.test.ts     the long run
- *   OFFRAMP_SEED=7                                                               another run
+ *   OFFRAMP_SEED=7          another run
+ *   OFFRAMP_NETWORK=12      only this network; with OFFRAMP_STRICT=1 the first frame after which any counter differs
+ *   OFFRAMP_OBJECT=path     another build of the programs
  */
 import { test } from "uvu";
-import * as assert from "uvu/assert";
 import { diff } from "../packets/diff.ts";
 import { describe } from "../packets/parse.ts";
 import { type Random, random } from "../packets/prng.ts";
@@ -36,7 +37,7 @@ function offCounters(bench: Bench, state: State): string[] {
 }
 
 /** Undefined when both agree, else what each of them says. */
-function compare(bench: Bench, state: State, { port, frame }: Sent): string | undefined {
+function compare(bench: Bench, state: State, { port, frame }: Sent, taken: Uint8Array[]): string | undefined {
   const ran = bench.run(port, frame);
   let outcome: ReturnType<typeof model>;
   try {
@@ -48,6 +49,10 @@ function compare(bench: Bench, state: State, { port, frame }: Sent): string | un
     const chosen = ran.verdict === outcome.or.verdict ? outcome.or : outcome;
     outcome = { ...outcome, ...chosen, or: undefined };
     state.counters.set(outcome.counter, (state.counters.get(outcome.counter) ?? 0) + 1);
+  }
+  if (outcome.counter.startsWith("take_")) {
+    taken.push(ran.frame);
+    if (taken.length > 12) taken.shift();
   }
   const counted = bench.count(outcome.counter);
   const expected = state.counters.get(outcome.counter) ?? 0;
@@ -82,22 +87,26 @@ function network(bench: Bench, r: Random, frames: number): void {
   const state = newState(setting, rules);
   state.generation = bench.generation;
   for (const [name, n] of bench.counts()) state.counters.set(name, n);
+  const taken: Uint8Array[] = [];
   for (let n = 0; n < frames; ) {
     if (r.oneIn(200)) {
+      if (process.env.OFFRAMP_TRACE) console.log(`${n} new generation`);
       // The same rules again: a new generation, which re-decides flows that are not taken.
       bench.setRules(rules);
       state.generation = bench.generation;
     }
-    for (const sent of generate(r, ues)) {
+    for (const sent of generate(r, ues, taken)) {
       n++;
-      const problem = compare(bench, state, sent);
+      if (process.env.OFFRAMP_TRACE) console.log(`${n} ${sent.port} ${describe(sent.frame).replace(/\n\s*/g, " | ")}`);
+      const problem = compare(bench, state, sent, taken);
       if (problem) {
         throw new Error(`frame ${n} at ${sent.port}\n${describe(sent.frame)}\n${problem}`);
       }
     }
   }
   const off = offCounters(bench, state);
-  if (off.length > 0) throw new Error(`counters at the end of the network (OFFRAMP_STRICT=1 says where): ${off.join(", ")}`);
+  if (off.length > 0)
+    throw new Error(`counters at the end of the network (OFFRAMP_STRICT=1 says where): ${off.join(", ")}`);
 }
 
 test(`${wanted} generated and mutated frames: programs and model agree on verdict, octets and counters`, () => {
@@ -106,7 +115,8 @@ test(`${wanted} generated and mutated frames: programs and model agree on verdic
   const bench = new Bench(config(random(1)), rules);
   try {
     const networks = Math.ceil(wanted / framesPerNetwork);
-    for (let i = 0; i < networks; i++) {
+    const only = process.env.OFFRAMP_NETWORK;
+    for (let i = Number(only ?? 0); i < (only === undefined ? networks : Number(only) + 1); i++) {
       const seed = first * 1_000_003 + i;
       try {
         network(bench, random(seed), framesPerNetwork);
@@ -114,6 +124,7 @@ test(`${wanted} generated and mutated frames: programs and model agree on verdic
         throw new Error(`network ${i} (seed ${seed}): ${error instanceof Error ? error.message : error}`);
       }
     }
+    console.log([...bench.counts()].map(([name, n]) => `${name} ${n}`).join(", "));
   } finally {
     bench.close();
   }

@@ -18,6 +18,7 @@ import {
   fragments6,
   frame,
   type GtpExtension,
+  get16,
   gtp0,
   gtpu,
   hopByHop,
@@ -34,6 +35,7 @@ import {
   sctp,
   supportedExtensions,
   tcp,
+  u16,
   udp,
   vlan,
   zeros,
@@ -184,10 +186,10 @@ function headers(r: Random, ue: Ue, up: boolean): { seq?: number; npdu?: number;
 }
 
 function tunnelled(r: Random, ue: Ue, up: boolean): Uint8Array[] {
-  const t = r.oneIn(4) ? r.pick(ue.tunnels) : ue.tunnels[0]!;
+  const t = r.oneIn(ue.calm ? 60 : 4) ? r.pick(ue.tunnels) : ue.tunnels[0]!;
   const same = (list: string[]) => r.pick(list.filter((text) => isIpv6(text) === isIpv6(t.station)));
-  const station = r.oneIn(12) ? same([...stations, ...strangers]) : t.station;
-  const gateway = r.oneIn(20) ? same([...gateways, ...strangers]) : t.gateway;
+  const station = r.oneIn(ue.calm ? 80 : 12) ? same([...stations, ...strangers]) : t.station;
+  const gateway = r.oneIn(ue.calm ? 80 : 20) ? same([...gateways, ...strangers]) : t.gateway;
   const outer = up
     ? ip(station, gateway, { id: r.below(5), tos: r.pick([0, 0xb8]), df: r.oneIn(3) })
     : ip(gateway, station, { ttl: 60, tos: 0x28 });
@@ -228,7 +230,7 @@ function signalling(r: Random, ue: Ue, up: boolean): Uint8Array {
 
 /** The core's answer to a ping, as the pinger recognises it. */
 function answer(r: Random, ue: Ue): Uint8Array {
-  const t = r.pick(ue.tunnels);
+  const t = ue.calm ? ue.tunnels[0]! : r.pick(ue.tunnels);
   const v6 = ue.v6 !== undefined && r.oneIn(2);
   const own = (v6 ? ue.v6 : ue.v4) ?? ue.v6 ?? "10.45.0.1";
   const data = new Uint8Array(16);
@@ -299,14 +301,47 @@ function plain(r: Random): Uint8Array {
   );
 }
 
+/** What an app would answer to a packet that it got: everything turned round. */
+function answerTo(r: Random, taken: Uint8Array): Uint8Array {
+  const out = taken.slice();
+  const swap = (a: number, b: number, size: number) => {
+    const first = out.slice(a, a + size);
+    out.copyWithin(a, b, b + size);
+    out.set(first, b);
+  };
+  swap(0, 6, 6);
+  const v4 = get16(out, 12) === 0x0800;
+  if (v4) swap(26, 30, 4);
+  else swap(22, 38, 16);
+  const protocol = out[v4 ? 23 : 20];
+  const l4 = v4 ? 34 : 54;
+  if ((protocol === 6 || protocol === 17) && (!v4 || (get16(out, 20) & 0x1fff) === 0)) swap(l4, l4 + 2, 2);
+  if ((protocol === 1 && out[l4] === 8) || (protocol === 58 && out[l4] === 128)) {
+    // Echo request to reply: the checksum rises by what the type falls.
+    const type = protocol === 1 ? 0 : 129;
+    const sum = get16(out, l4 + 2) + (((out[l4] ?? 0) - type) << 8);
+    out.set(u16(sum < 0 ? sum + 0xffff : sum > 0xffff ? sum - 0xffff : sum), l4 + 2);
+    out[l4] = type;
+  }
+  if (protocol === 6 && out[l4 + 13] === 2 && r.oneIn(2)) {
+    // SYN becomes SYN, ACK.
+    const sum = get16(out, l4 + 16) - 0x10;
+    out.set(u16(sum < 0 ? sum + 0xffff : sum), l4 + 16);
+    out[l4 + 13] = 0x12;
+  }
+  return out;
+}
+
 /** One or several frames that belong together. */
-export function generate(r: Random, ues: readonly Ue[]): Sent[] {
+/** `taken`: what the apps got lately. */
+export function generate(r: Random, ues: readonly Ue[], taken: readonly Uint8Array[]): Sent[] {
   const ue = r.pick(ues);
   const many = (port: Port, frames: Uint8Array[]): Sent[] => frames.map((bytes) => ({ port, frame: bytes }));
   const n = r.below(100);
   let sent: Sent[];
   if (n < 46) sent = many("access", tunnelled(r, ue, true));
   else if (n < 66) sent = many("core", tunnelled(r, ue, false));
+  else if (n < 79 && taken.length > 0) sent = many("return", [answerTo(r, r.pick(taken))]);
   else if (n < 86) sent = many("return", fromApp(r, ue));
   else if (n < 90) sent = many("access", [signalling(r, ue, true)]);
   else if (n < 94) sent = many("core", [signalling(r, ue, false)]);

@@ -104,14 +104,13 @@ function bindTunnel(
 ): void {
   const key = keyOf(p, uplink);
   const known = state.tunnels.get(key);
-  const half: Half = { ue: sessionName(p), session, epoch: session.epoch, slot };
+  const half: Half = { ue: sessionName(p), session, epoch: session.epoch, slot, candidate };
   const t: Tunnel = {
     ...known,
     endpoint: p.destination,
     teid: p.teid,
     peer: p.source,
     uplink,
-    candidate,
     psc: p.psc,
     lastSeen: ++state.clock,
   };
@@ -180,6 +179,8 @@ function newSession(state: State, p: Packet, uplink: boolean): string | undefine
     aside: false,
     flows: 0,
     link: p.link,
+    unpaired: 0,
+    injected: new Set(),
     bearers: [],
   };
   state.sessions.set(session.ue, session);
@@ -229,12 +230,12 @@ function changeOwner(state: State, session: Session, p: Packet): void {
   session.bearers[UPLINK] = { ...claim, epoch: session.epoch };
   session.bearers[CLAIM] = undefined;
   const t = state.tunnels.get(claim.key);
+  session.gateway = claim.key.split("/")[0] ?? "";
   if (t !== undefined) {
-    session.gateway = t.endpoint;
     session.baseStation = t.peer;
-    t.candidate = false;
     const half = halfOf(t, p);
     if (half !== undefined) {
+      half.candidate = false;
       half.epoch = session.epoch;
       half.slot = UPLINK;
     }
@@ -242,7 +243,7 @@ function changeOwner(state: State, session: Session, p: Packet): void {
   session.link = Number(claim.key.split("/")[2]);
   session.uplink = true;
   session.wanted = session.moving = session.candidate = session.aside = false;
-  session.flows = 0;
+  session.flows = session.unpaired = 0;
   count(state, "note_owner_changed");
 }
 
@@ -250,9 +251,20 @@ function adoptClaim(state: State, session: Session): void {
   const claim = session.bearers[CLAIM];
   if (claim === undefined) return;
   const t = state.tunnels.get(claim.key);
-  if (t !== undefined) t.candidate = false;
+  for (const half of [t?.v4, t?.v6]) if (half?.session === session) half.candidate = false;
+  session.unpaired = Number(claim.key.split("/")[1]);
+  // A downlink bearer learnt just before belongs to it.
+  for (const b of [session.bearers[1], session.bearers[2]]) {
+    if (b?.state === "live" && b.pairTeid === 0) pair(session, b);
+  }
   session.bearers[CLAIM] = undefined;
   session.candidate = false;
+}
+
+function pair(session: Session, bearer: Bearer): void {
+  if (session.unpaired === 0) return;
+  bearer.pairTeid = session.unpaired;
+  session.unpaired = 0;
 }
 
 const downlinkState = (session: Session): Bearer["state"] => (session.hold ? "draining" : "live");
@@ -274,6 +286,7 @@ export function learnDownlink(state: State, p: Packet, proof: Proof): string {
   const ownGateway = session.gateway === p.source;
   const ownStation = session.baseStation === p.destination;
   let slot = 0;
+  let another = false;
   if ((proof === "claim" && session.candidate) || (claimed && !(ownGateway && ownStation))) {
     changeOwner(state, session, p);
   } else if (!ownGateway && proof === "none") {
@@ -287,11 +300,14 @@ export function learnDownlink(state: State, p: Packet, proof: Proof): string {
   } else if (proof !== "none") {
     forgetDownlinks(state, session);
   } else if (usableSlot(session) !== undefined) {
+    another = true;
     slot = downlinks.find((s) => !["live", "draining"].includes(session.bearers[s]?.state ?? "free")) ?? 2;
   }
-  if (proof !== "none" && !ownGateway) session.gateway = p.source;
+  if (proof !== "none") session.gateway = p.source;
   writeBearer(state, p, false, session, slot, downlinkState(session));
   count(state, "note_learnt");
+  const written = session.bearers[slot];
+  if (another && written !== undefined) pair(session, written);
   session.aside = false;
   return "pass_downlink";
 }
@@ -363,18 +379,17 @@ export function errorIndication(state: State, p: Packet, uplink: boolean): { cou
   const t = state.tunnels.get(key);
   if (t === undefined || t.peer !== p.destination) return pass;
   const halves = [t.v4, t.v6].filter((half): half is Half => half !== undefined);
-  const { candidate, lastSeen } = t;
+  const { lastSeen } = t;
   let ours = false;
   let near = false;
-  for (const { session, epoch, slot } of halves) {
+  for (const { session, epoch, slot, candidate } of halves) {
     if (session.epoch !== epoch) continue;
     const b = session.bearers[slot];
     if (uplink) {
       if (b === undefined || b.epoch !== epoch) continue;
-      if (b.injectedAt > 0) {
-        if (b.injectedAt > lastSeen) ours = true;
-        else near = true;
-      }
+      // Who was last is known by session and slot, to the tick: where that decides, both answers are right.
+      if (b.injectedAt > lastSeen) ours = true;
+      else if (session.injected.has(slot)) near = true;
       b.state = "stale";
       b.confirmed = false;
       count(state, "note_bearer_stale");

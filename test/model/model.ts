@@ -25,6 +25,7 @@ export function model(state: State, port: Port, frame: Uint8Array, actual: Uint8
   const oracle = {
     otherPort: () => takenPort(actual),
     outerId: (l3: number) => get16(actual, l3 + 4),
+    outerChecksum: (udp: number) => get16(actual, udp + 6),
     outerPort: (udp: number) => get16(actual, udp),
   };
   const outcome =

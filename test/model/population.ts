@@ -18,6 +18,8 @@ export interface Ue {
   n3: boolean;
   qfi: number;
   sequence: boolean;
+  /** Stays with its first tunnel most of the time. */
+  calm: boolean;
   /** UDP source port of the core side. */
   sport: number;
 }
@@ -158,6 +160,7 @@ export function config(r: Random): ModelConfig {
 
 /** Some UEs; TEIDs are small and used again by others, as in real networks. */
 export function population(r: Random): Ue[] {
+  const calm = !r.oneIn(3);
   return Array.from({ length: 7 }, (_, i) => {
     const v6outside = r.oneIn(4);
     const of = (list: string[]) => r.pick(list.filter((text) => text.includes(":") === v6outside));
@@ -175,6 +178,7 @@ export function population(r: Random): Ue[] {
       n3: r.oneIn(2),
       qfi: r.pick([1, 5, 9, 63]),
       sequence: r.oneIn(5),
+      calm,
       sport: r.oneIn(3) ? r.between(1024, 65535) : 2152,
     };
   });

@@ -243,7 +243,7 @@ export function readInner(p: Packet, uplink: boolean): boolean {
   p.fragment = "none";
   let at = inner;
   if (p.innerVersion === 4) {
-    if (innerLength < 28 || frame[inner] !== 0x45) return false;
+    if (frame[inner] !== 0x45) return false;
     if (get16(frame, inner + 2) !== innerLength || (frame[inner + 8] ?? 0) < 2) return false;
     if (checksum(frame.subarray(inner, inner + 20)) !== 0) return false;
     const cut = get16(frame, inner + 6);
@@ -254,13 +254,13 @@ export function readInner(p: Packet, uplink: boolean): boolean {
     p.dscp = (frame[inner + 1] ?? 0) >> 2;
     at = inner + 20;
   } else if (p.innerVersion === 6) {
-    if (innerLength < 48) return false;
     if (get16(frame, inner + 4) + 40 !== innerLength || (frame[inner + 7] ?? 0) < 2) return false;
     p.dontFragment = true;
     p.protocol = frame[inner + 6] ?? 0;
     p.dscp = (get16(frame, inner) >> 6) & 0x3f;
     at = inner + 40;
     if (p.protocol === 44) {
+      if (innerLength < 48) return false;
       p.protocol = frame[at] ?? 0;
       p.id = String(get32(frame, at + 4));
       p.fragment = get16(frame, at + 2) & 0xfff8 ? "later" : "first";

@@ -14,6 +14,8 @@ import { enterFlow, flowKey, type Oracle, SLOW, slowFrame } from "./uplink.ts";
 export interface ReplyOracle extends Oracle {
   /** IPv4 identification of the outer header. */
   outerId(l3: number): number;
+  /** UDP checksum over IPv6. */
+  outerChecksum(udp: number): number;
   /** UDP source port where the gateway spreads its own. */
   outerPort(udp: number): number;
 }
@@ -66,8 +68,24 @@ function tooBig(p: Packet, mtu: number): Outcome {
   return { verdict: "tx", frame: concat(link, ip, withSum(body, 2, pseudo)), counter: "drop_too_big" };
 }
 
+/** The packet as it would be with a right transport checksum; itself where it has none. */
+function repaired(ip: Uint8Array): Uint8Array {
+  const v4 = (ip[0] ?? 0) >> 4 === 4;
+  const protocol = ip[v4 ? 9 : 6] ?? 0;
+  const l4 = v4 ? 20 : 40;
+  const at = { 1: 2, 6: 16, 17: 6, 58: 2 }[protocol];
+  if (at === undefined || (v4 && get16(ip, 6) & 0x3fff) || (protocol === 17 && get16(ip, l4 + 6) === 0)) return ip;
+  const copy = ip.slice();
+  copy.set(u16(0), l4 + at);
+  const addresses = ip.subarray(v4 ? 12 : 8, v4 ? 20 : 40);
+  const body = copy.subarray(l4);
+  const pseudo = protocol === 1 ? new Uint8Array() : concat(addresses, u32(body.length), u32(protocol));
+  copy.set(u16(~sum16(pseudo, body) & 0xffff), l4 + at);
+  return copy;
+}
+
 /** The bearer's header around the inner packet, lengths and checksums complete. */
-function encapsulate(bearer: Bearer, ip: Uint8Array, oracle: ReplyOracle, flow: Flow): Uint8Array {
+function encapsulate(bearer: Bearer, ip: Uint8Array, oracle: ReplyOracle, flow: Flow, error: boolean): Uint8Array {
   const head = bearer.header.slice();
   const { l3, v6 } = bearer;
   const udp = l3 + (v6 ? 40 : 20);
@@ -78,16 +96,21 @@ function encapsulate(bearer: Bearer, ip: Uint8Array, oracle: ReplyOracle, flow: 
     head[udp + 22] = ((head[udp + 22] ?? 0) & 0xc0) | flow.qfi;
   }
   if (bearer.portVaries) {
-    // One flow keeps one port, or the network would reorder it.
-    flow.outerPort ??= oracle.outerPort(udp);
-    if (flow.outerPort < 49152) throw new Error(`outer UDP source port ${flow.outerPort} is not a dynamic one`);
-    head.set(u16(flow.outerPort), udp);
+    // One flow keeps one port, or the network would reorder it; errors about it may use another.
+    const port = (error ? undefined : flow.outerPort) ?? oracle.outerPort(udp);
+    if (port < 49152) throw new Error(`outer UDP source port ${port} is not a dynamic one`);
+    if (!error) flow.outerPort = port;
+    head.set(u16(port), udp);
   }
   if (v6) {
     head.set(u16(udpLength), l3 + 4);
     const pseudo = concat(head.subarray(l3 + 8, l3 + 40), u32(udpLength), u32(17));
-    const sum = ~sum16(pseudo, head.subarray(udp), ip) & 0xffff;
-    head.set(u16(sum || 0xffff), udp + 6);
+    const sumOver = (inner: Uint8Array) => ~sum16(pseudo, head.subarray(udp), inner) & 0xffff || 0xffff;
+    const right = sumOver(ip);
+    // It may be built on the inner checksum, which then has to be taken at its word: a packet that an app sent wrong is
+    // wrong outside as well, and dropped one hop earlier.
+    const trusting = sumOver(repaired(ip));
+    head.set(u16(oracle.outerChecksum(udp) === trusting ? trusting : right), udp + 6);
   } else {
     head.set(u16(udpLength + 20), l3 + 2);
     head.set(u16(oracle.outerId(l3)), l3 + 4);
@@ -146,7 +169,8 @@ function sendReply(
       translate(ip, { innerVersion: p.innerVersion, protocol: p.protocol, l4: v6 ? l4 : undefined }, keep, false);
   }
   bearer.injectedAt = ++state.clock;
-  const frame = encapsulate(bearer, ip, oracle, flow);
+  session.injected.add(session.bearers.indexOf(bearer));
+  const frame = encapsulate(bearer, ip, oracle, flow, quoted !== undefined);
   return { verdict: "redirect", frame, counter: "reply_downlink" };
 }
 

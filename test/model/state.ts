@@ -80,6 +80,10 @@ export interface Session {
   aside: boolean;
   flows: number;
   link: number;
+  /** TEID of an uplink bearer whose downlink has not come yet, 0 none. */
+  unpaired: number;
+  /** Bearer slots that a reply of ours ever went through. */
+  injected: Set<number>;
   /** 0..2 downlink, 3 the proven uplink, 4 the claim. */
   bearers: (Bearer | undefined)[];
 }
@@ -90,6 +94,8 @@ export interface Half {
   session: Session;
   epoch: number;
   slot: number;
+  /** A claim: unproven. Of one family; the other may be proven in the same tunnel. */
+  candidate: boolean;
 }
 
 export interface Tunnel {
@@ -97,7 +103,6 @@ export interface Tunnel {
   teid: number;
   peer: Address;
   uplink: boolean;
-  candidate: boolean;
   psc?: Uint8Array;
   v4?: Half;
   v6?: Half;

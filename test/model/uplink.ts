@@ -60,18 +60,28 @@ export function ruleMatches(rule: ModelRule, p: Packet): boolean {
   return inside(rule.destinationPorts, port) && inside(rule.sourcePorts, uePort);
 }
 
-/** Could any rule care about this destination? Coarser than the rules: what it says no to is not read any further. */
+/**
+ * Could any rule care about this destination? Coarser than the rules: what it says no to is read no further. Prefixes are
+ * told apart by their first 16 (IPv4) or 32 (IPv6) bits, single addresses also by the sum without carry of their 16 bit
+ * groups.
+ */
 const wanted = (state: State, p: Packet) =>
   state.rules.some(
-    (rule) =>
-      (rule.family === undefined || rule.family === p.innerVersion) &&
-      (!rule.destination || inPrefix(p.remote, bucket(rule.destination))),
+    ({ family, destination }) =>
+      (family === undefined || family === p.innerVersion) &&
+      (!destination ||
+        (inPrefix(p.remote, bucket(destination)) &&
+          (destination.bits < 128 || groupSum(p.remote) === groupSum(destination.address)))),
   );
 
-/** Single addresses are told apart, prefixes only by their first 16 (IPv4) or 32 (IPv6) bits. */
-function bucket(prefix: { address: string; bits: number }, hosts = true): { address: string; bits: number } {
-  if (hosts && prefix.bits === 128) return prefix;
-  return { address: prefix.address, bits: Math.min(prefix.bits, isMapped(prefix.address) ? 112 : 32) };
+const bucket = (prefix: { address: string; bits: number }) => ({
+  address: prefix.address,
+  bits: Math.min(prefix.bits, isMapped(prefix.address) ? 112 : 32),
+});
+
+function groupSum(address: string): number {
+  const digits = isMapped(address) ? address.slice(24) : address;
+  return (digits.match(/.{4}/g) ?? []).reduce((sum, group) => sum ^ Number.parseInt(group, 16), 0);
 }
 
 export function forgetFlow(state: State, key: string, flow: Flow): void {
@@ -166,6 +176,11 @@ function decide(state: State, p: Packet, t: Tunnel, oracle: Oracle): string | un
   flow.service = rule.service;
   flow.rule = rule.id;
   flow.nextHop = rule.nextHop;
+  // A bearer that belongs to this uplink, else the first.
+  for (const slot of [1, 2]) {
+    const b = session.bearers[slot];
+    if (b?.state === "live" && b.epoch === session.epoch && b.pairTeid === p.teid) flow.bearer = slot;
+  }
   flow.translated = rule.action === "take" ? (rule.endpoint ?? "") : p.remote;
   flow.translatedPort =
     rule.action === "take" && rule.endpointPort && !isPortless(p.protocol) ? rule.endpointPort : p.remotePort;
@@ -258,9 +273,10 @@ function outerFragment(state: State, p: Packet): Outcome {
         if (state.rules.length > 0) outer = "slow";
         reason = reasons.unknown;
       } else if (p.innerVersion !== 0) {
-        const interesting = wanted(state, p) || state.config.protect.some((prefix) => inPrefix(p.remote, bucket(prefix, false)));
+        const interesting =
+          wanted(state, p) || state.config.protect.some((prefix) => inPrefix(p.remote, bucket(prefix)));
         const t = state.tunnels.get(keyOf(p, true));
-        if (interesting && (!t || (isOwn(t, p) && !t.candidate))) outer = "slow";
+        if (interesting && (!t || (isOwn(t, p) && !halfOf(t, p)?.candidate))) outer = "slow";
       }
     }
     state.fragments.set(outerKey(p), { outer });
@@ -350,7 +366,7 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
   } else {
     if (!isOwn(t, p)) return asIs("pass_not_own_source");
     t.lastSeen = ++state.clock;
-    if (t.candidate) return asIs("pass_unproven");
+    if (halfOf(t, p)?.candidate) return asIs("pass_unproven");
     if (t.peer !== p.source) {
       const refused = uplinkMoved(state, p, t);
       if (refused !== undefined) return asIs(refused);
