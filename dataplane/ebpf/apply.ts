@@ -5,7 +5,8 @@
  *   protected prefixes      new ones enter
  *   rules                   a new inner array, filled, swapped in whole
  *   generation              raised: flows that pass are decided again, flows that are taken stay taken
- *   buckets := new          and protected prefixes that are no longer wanted leave
+ *   protected prefixes      those that are no longer wanted leave
+ *   buckets := new          later, by `Buckets.settle`: a taken flow outlives its rule, and must be found until it ends
  *
  * A step that fails takes back the steps before it.
  */
@@ -27,8 +28,55 @@ export interface NextHopIndex {
   keep(endpoints: Set<string>): void;
 }
 
+/** The prefilter in the kernel's memory, and what the rules in force need of it. */
+export class Buckets {
+  private readonly memory: Uint8Array;
+  private wanted: { bucket: Uint8Array; host: Uint8Array } | undefined;
+  /** Raised with each change of rules. */
+  version = 0;
+
+  constructor(kernel: Kernel) {
+    this.memory = new Uint8Array(kernel.map("maybe").memory(), 0, 2 * BUCKETS);
+  }
+
+  /** Adds what the new rules need. Returns how to take it back. */
+  widen(bucket: Uint8Array, host: Uint8Array): () => void {
+    const before = this.memory.slice();
+    for (let i = 0; i < BUCKETS; i++) {
+      this.memory[i]! |= bucket[i]!;
+      this.memory[BUCKETS + i]! |= host[i]!;
+    }
+    return () => this.memory.set(before);
+  }
+
+  /** From now on these are all that rules need. */
+  want(bucket: Uint8Array, host: Uint8Array): void {
+    this.wanted = { bucket, host };
+    this.version++;
+  }
+
+  /** A copy to mark the destinations of running flows in, then to settle on. Undefined before the first rules. */
+  draft(): { version: number; bucket: Uint8Array; host: Uint8Array } | undefined {
+    if (!this.wanted) return undefined;
+    return { version: this.version, bucket: this.wanted.bucket.slice(), host: this.wanted.host.slice() };
+  }
+
+  /** Narrows to rules and running flows, unless the rules have changed since the draft was made. */
+  settle(draft: { version: number; bucket: Uint8Array; host: Uint8Array }): void {
+    if (draft.version !== this.version) return;
+    this.memory.set(draft.bucket);
+    this.memory.set(draft.host, BUCKETS);
+  }
+}
+
 /** @throws DataplaneError and the old rules stay in force. */
-export function applyRules(kernel: Kernel, steering: Steering, limits: Limits, nextHops: NextHopIndex): void {
+export function applyRules(
+  kernel: Kernel,
+  steering: Steering,
+  limits: Limits,
+  nextHops: NextHopIndex,
+  buckets: Buckets,
+): void {
   if (steering.rules.length > limits.rules) {
     throw new DataplaneError(`${steering.rules.length} rules, limits.rules is ${limits.rules}`, "rules");
   }
@@ -45,10 +93,6 @@ export function applyRules(kernel: Kernel, steering: Steering, limits: Limits, n
     throw new DataplaneError(`rules: ${(error as Error).message}`, "rules");
   }
   const prefixes = kernel.map("prefixes");
-  const memory = new Uint8Array(kernel.map("maybe").memory(), 0, 2 * BUCKETS);
-  const before = memory.slice();
-  const bucket = memory.subarray(0, BUCKETS);
-  const host = memory.subarray(BUCKETS);
   const present = prefixKeys(prefixes, [PREFIX_PROTECTED], 0);
   const added: Uint8Array[] = [];
   const inner = BpfMap.create(
@@ -57,11 +101,8 @@ export function applyRules(kernel: Kernel, steering: Steering, limits: Limits, n
     { key: 4, value: ruleCodec.size, entries: Math.max(1, rendered.count) },
     { map_flags: MapFlag.innerMap },
   );
+  const takeBack = buckets.widen(rendered.bucket, rendered.host);
   try {
-    for (let i = 0; i < BUCKETS; i++) {
-      bucket[i]! |= rendered.bucket[i]!;
-      host[i]! |= rendered.host[i]!;
-    }
     for (const key of rendered.protect) {
       if (present.has(text(key))) continue;
       prefixes.update(key, Uint8Array.of(1));
@@ -72,15 +113,14 @@ export function applyRules(kernel: Kernel, steering: Steering, limits: Limits, n
     kernel.map("rules").update(0, u32(inner.fd));
   } catch (error) {
     for (const key of added) prefixes.delete(key);
-    memory.set(before);
+    takeBack();
     throw error;
   } finally {
     // The outer map holds it from now on.
     inner.close();
   }
   kernel.raiseGeneration({ count: rendered.count });
-  bucket.set(rendered.bucket);
-  host.set(rendered.host);
+  buckets.want(rendered.bucket, rendered.host);
   const wanted = new Set(rendered.protect.map(text));
   for (const [key, octets] of present) if (!wanted.has(key)) prefixes.delete(octets);
   nextHops.keep(new Set(steering.rules.flatMap((rule) => (rule.endpoint ? [rule.endpoint.address] : []))));

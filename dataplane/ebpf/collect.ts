@@ -12,10 +12,13 @@
  */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { DataplaneEvent } from "../dataplane.ts";
+import { isMapped } from "./address.ts";
+import type { Buckets } from "./apply.ts";
 import * as c from "./consts.ts";
 import { ueText } from "./events.ts";
 import type { Kernel } from "./kernel.ts";
 import * as layout from "./layout.ts";
+import { markHost } from "./rules.ts";
 import { since, type Tables } from "./tables.ts";
 
 const BATCH = 2048;
@@ -72,6 +75,7 @@ export class Collector {
   constructor(
     private readonly kernel: Kernel,
     private readonly tables: Tables,
+    private readonly buckets: Buckets,
     private readonly options: CollectorOptions,
   ) {
     this.flowCount = new Uint32Array(tables.capacity);
@@ -133,6 +137,7 @@ export class Collector {
     this.flowCount.fill(0);
     this.flowKnown.fill(0);
     let removed = 0;
+    const draft = this.buckets.draft();
     const slice = { time: Date.now() };
     for (const { keys, values, count } of map.batches(BATCH)) {
       const view = layout.viewOver(values);
@@ -157,7 +162,12 @@ export class Collector {
           if (!reply) removed++;
           continue;
         }
-        if (!reply) this.flowCount[session]!++;
+        if (!reply) {
+          this.flowCount[session]!++;
+          if (draft && view.getUint8(at + offset.action) !== c.ACTION_PASS) {
+            markHost(key.subarray(0, 16), !isMapped(key), draft.bucket, draft.host);
+          }
+        }
         if (!this.flowKnown[session] || since(now, lastSeen) < since(now, this.flowSeen[session]!)) {
           this.flowSeen[session] = lastSeen;
           this.flowKnown[session] = 1;
@@ -166,6 +176,7 @@ export class Collector {
       for (const key of dead) map.delete(key);
       await this.pause(slice);
     }
+    if (draft) this.buckets.settle(draft);
     for (const slot of this.tables.slots()) {
       const counted = this.flowCount[slot]!;
       if (this.tables.word(slot, "flows") !== counted) {

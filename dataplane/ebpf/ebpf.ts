@@ -24,7 +24,7 @@ import {
 } from "../dataplane.ts";
 import type { Steering } from "../steering.ts";
 import { macOctets } from "./address.ts";
-import { applyRules } from "./apply.ts";
+import { applyRules, Buckets } from "./apply.ts";
 import { xdpDetach, xdpQuery } from "./bpf-object.ts";
 import { Collector } from "./collect.ts";
 import * as c from "./consts.ts";
@@ -52,6 +52,7 @@ export class EbpfDataplane implements Dataplane {
   readonly #services = new Set<number>();
   #tables: Tables | undefined;
   #collector: Collector | undefined;
+  #buckets: Buckets | undefined;
   #events: Ring | undefined;
   #watch: NetlinkWatch | undefined;
   #links: LinkKeeper | undefined;
@@ -105,7 +106,8 @@ export class EbpfDataplane implements Dataplane {
       const map = (name: string) => kernel.map(name);
       const tables = new Tables(map("sessions"), map("bearers"), map("ue_sessions"), map("tunnels"));
       this.#tables = tables;
-      this.#collector = new Collector(kernel, tables, {
+      this.#buckets = new Buckets(kernel);
+      this.#collector = new Collector(kernel, tables, this.#buckets, {
         idleSeconds: (index) => wiring.planeAt(index)?.config.idleTimeout ?? 300,
         removed: (session) => this.#emit({ ...session, dataplane: wiring.nameOf(session.plane) }),
       });
@@ -161,7 +163,7 @@ export class EbpfDataplane implements Dataplane {
     if (this.#tables) this.#wiring.kernel.close();
     this.#wiring.kernel = undefined;
     this.#watch = this.#events = this.#links = undefined;
-    this.#tables = this.#collector = this.#nextHops = undefined;
+    this.#tables = this.#collector = this.#nextHops = this.#buckets = undefined;
   }
 
   async down({ unwire }: { unwire: boolean }): Promise<void> {
@@ -219,7 +221,7 @@ export class EbpfDataplane implements Dataplane {
 
   async apply(steering: Steering): Promise<void> {
     const { kernel } = this.#running();
-    applyRules(kernel, steering, this.#config.limits, this.#nextHops!);
+    applyRules(kernel, steering, this.#config.limits, this.#nextHops!, this.#buckets!);
     for (const rule of steering.rules) this.#services.add(rule.service);
   }
 

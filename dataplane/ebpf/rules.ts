@@ -105,12 +105,15 @@ function markRule(rule: SteeringRule, bucket: Uint8Array, host: Uint8Array): voi
     return;
   }
   const prefix = prefixOf(destination);
-  if (prefix.length === 128) {
-    bucket[bucketOf(prefix)]! |= MAYBE_RULE_HOST;
-    host[hostOf(prefix)] = 1;
-  } else {
-    markAll(bucket, prefix, MAYBE_RULE);
-  }
+  if (prefix.length === 128) markHost(prefix.octets, prefix.v6, bucket, host);
+  else markAll(bucket, prefix, MAYBE_RULE);
+}
+
+/** Marks a single address, as a rule for it would. */
+export function markHost(octets: Uint8Array, v6: boolean, bucket: Uint8Array, host: Uint8Array): void {
+  const prefix = { octets, v6, length: 128 };
+  bucket[bucketOf(prefix)]! |= MAYBE_RULE_HOST;
+  host[hostOf(prefix)] = 1;
 }
 
 const group = (octets: Uint8Array, index: number): number => (octets[index * 2]! << 8) | octets[index * 2 + 1]!;
