@@ -31,6 +31,9 @@ const NOBODY6 = "fe80::8090";
 /** IPv4 20, UDP 8, GTP-U 8; with the PDU Session Container 8 more. */
 export const overheadOf = (kind: "s1u" | "n3"): number => (kind === "n3" ? 44 : 36);
 
+/** What the programs hand to the kernel may be as long as the access side allows: this does not limit it. */
+const DEVICE_MTU = 9216;
+
 async function pair(near: string, far: string, mtu: number): Promise<void> {
   if (!(await linkOrNone(near))) {
     await ip(`link add name ${near} mtu ${mtu} type veth peer name ${far}`);
@@ -46,7 +49,7 @@ async function pair(near: string, far: string, mtu: number): Promise<void> {
 
 /** Makes the return veth and the pinger's. Idempotent. */
 export async function makeVeths(found: AsFound, mtu: number): Promise<{ near: Link; far: Link; pinger: Link }> {
-  await pair(RETURN, RETURN_FAR, mtu);
+  await pair(RETURN, RETURN_FAR, DEVICE_MTU);
   await pair(PINGER, PINGER_FAR, mtu);
   for (const far of [RETURN_FAR, PINGER_FAR]) found.sysctl(`net/ipv6/conf/${far}/disable_ipv6`, "1");
   // No link-local address of its own, so no reports and solicitations; routing needs none.
@@ -74,9 +77,14 @@ export async function makeVeths(found: AsFound, mtu: number): Promise<{ near: Li
   return { near: await linkOf(RETURN), far: await linkOf(RETURN_FAR), pinger: await linkOf(PINGER_FAR) };
 }
 
-/** When the set of data planes has changed. */
-export async function setReturnMtu(mtu: number): Promise<void> {
-  await ip(`link set dev ${RETURN} mtu ${mtu}`);
+/**
+ * The way of replies into ofr-ret. Its MTU is the route's, not the device's: a packet that a program hands to the kernel on
+ * the same veth may be longer than one that has to go back into a tunnel. Replaces what is there.
+ */
+export async function setReturnMtu(apps: AppsConfig | undefined, mtu: number): Promise<void> {
+  const to = (nobody: string): string => `default via ${nobody} dev ${RETURN} onlink table ${TABLE_REPLIES} mtu ${mtu}`;
+  if (apps?.address) await ip(`route replace ${to(NOBODY4)}`);
+  if (apps?.address6) await ip(`-6 route replace ${to(NOBODY6)}`);
 }
 
 function forward(found: AsFound, adapter: string): void {
@@ -104,13 +112,13 @@ async function rule(family: string, selector: string, priority: number, table: n
 }
 
 /** Replies of apps, and of our own servers on the apps' side, go to ofr-ret. Idempotent. */
-export async function routeReplies(found: AsFound, apps: AppsConfig): Promise<void> {
+export async function routeReplies(found: AsFound, apps: AppsConfig, mtu: number): Promise<void> {
   const { interface: adapter } = apps;
   await found.up(await linkOf(adapter));
   forward(found, adapter);
-  for (const [family, address, nobody] of [
-    ["", apps.address, NOBODY4],
-    ["-6 ", apps.address6, NOBODY6],
+  for (const [family, address] of [
+    ["", apps.address],
+    ["-6 ", apps.address6],
   ] as const) {
     if (!address) continue;
     const [own = "", bits = ""] = address.split("/");
@@ -121,8 +129,8 @@ export async function routeReplies(found: AsFound, apps: AppsConfig): Promise<vo
     await rule(family, `iif ${adapter}`, PRIORITY.apps, TABLE_REPLIES);
     await rule(family, `from ${own}`, PRIORITY.own, TABLE_REPLIES);
     await ip(`${family}route replace ${networkOf(own, Number(bits))} dev ${adapter} table ${TABLE_REPLIES}`);
-    await ip(`${family}route replace default via ${nobody} dev ${RETURN} onlink table ${TABLE_REPLIES}`);
   }
+  await setReturnMtu(apps, mtu);
 }
 
 /** An adapter that carries both sides is routed: the kernel sends on what the programs leave to it. */

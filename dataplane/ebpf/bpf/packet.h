@@ -181,7 +181,7 @@ INLINE int parse_outer(struct xdp_md *ctx, struct packet *p, int uplink)
 	void *c = data + 14;
 	__u32 udp_length;
 
-	if (c + 36 > end)
+	if (c + 8 > end)
 		return COUNTER_PASS_NOT_GTPU;
 	__u16 type = *(__u16 *)(data + 12);
 	p->link = 0;
@@ -199,7 +199,7 @@ INLINE int parse_outer(struct xdp_md *ctx, struct packet *p, int uplink)
 	}
 	p->l3 = c - data;
 	if (type == bpf_htons(ETH_P_IP)) {
-		if (c + 36 > end)
+		if (c + 20 > end)
 			return COUNTER_PASS_NOT_GTPU;
 		__u8 version = *(__u8 *)c;
 		if (*(__u8 *)(c + 9) != PROTO_UDP || (version >> 4) != 4)
@@ -217,6 +217,8 @@ INLINE int parse_outer(struct xdp_md *ctx, struct packet *p, int uplink)
 			if (p->fragment == FRAGMENT_LATER)
 				return FOUND_FRAGMENT;
 		}
+		if (c + 36 > end)
+			return COUNTER_PASS_NOT_GTPU;
 		c += 20;
 		if (*(__u16 *)(c + 2) != bpf_htons(GTPU_PORT))
 			return COUNTER_PASS_NOT_GTPU;
@@ -230,7 +232,7 @@ INLINE int parse_outer(struct xdp_md *ctx, struct packet *p, int uplink)
 		}
 		p->dont_fragment = 0;
 	} else if (type == bpf_htons(ETH_P_IPV6)) {
-		if (c + 56 > end)
+		if (c + 48 > end)
 			return COUNTER_PASS_NOT_GTPU;
 		__u8 next = *(__u8 *)(c + 6);
 		if ((*(__u8 *)c >> 4) != 6)
@@ -258,6 +260,8 @@ INLINE int parse_outer(struct xdp_md *ctx, struct packet *p, int uplink)
 			if (next != PROTO_UDP)
 				return next == 0 || next == 43 || next == 60 ? COUNTER_PASS_OPTIONS : COUNTER_PASS_NOT_GTPU;
 			c += 40;
+			if (c + 16 > end)
+				return COUNTER_PASS_NOT_GTPU;
 			if (*(__u16 *)(c + 2) != bpf_htons(GTPU_PORT))
 				return COUNTER_PASS_NOT_GTPU;
 			if (be16(c + 4) != udp_length)

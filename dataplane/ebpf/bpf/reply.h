@@ -106,8 +106,8 @@ INLINE struct bearer *choose_bearer(struct xdp_md *ctx, struct packet *p, struct
 		s->held = 0;
 		__sync_fetch_and_or(&s->flags, SESSION_HOLD);
 	}
-	__sync_fetch_and_add(&s->held, 1);
-	if (slow(ctx, SLOW_HOLD, dataplane, index, epoch, 0, 0)) {
+	__u32 number = __sync_fetch_and_add(&s->held, 1) + 1;
+	if (slow(ctx, SLOW_HOLD, dataplane, index, epoch, number, 0)) {
 		count_in(dataplane, COUNTER_SLOW_HOLD, octets);
 		*verdict = XDP_REDIRECT;
 	} else {
@@ -152,7 +152,7 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 		if (p->tcp_flags & TCP_RST)
 			f->flags |= FLOW_RST;
 		if (p->tcp_flags & TCP_SYN)
-			clamp_mss(ctx, p->l4, mss_limit(cfg, b->overhead, p->inner_v6));
+			clamp_mss(ctx, p->l4, mss_limit(cfg, b->v6 ? 64 : 44, p->inner_v6));
 	}
 	__u32 dataplane = b->dataplane, service = f->service;
 	if (cfg->flags & CONFIG_SHARED ? 0 : b->state == BEARER_LIVE)

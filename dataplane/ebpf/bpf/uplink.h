@@ -220,6 +220,12 @@ INLINE int pass_uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p,
 	return wire(ctx, cfg, 1, counter);
 }
 
+/* The pinger gave up for this UE, and no downlink has shown itself since. */
+INLINE int stands_aside(__u32 index, const struct session *s)
+{
+	return s->aside_until && (__s32)(s->aside_until - now()) > 0 && usable_slot(index, s) == ~0u;
+}
+
 /* The claim is still made: say so once a second, until a ping has settled it. */
 INLINE void claim_again(const struct packet *p, const struct tunnel *t)
 {
@@ -296,6 +302,10 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 					forget_flow(&key, f);
 				} else if (syn && (!fresh || f->flags & (FLOW_FIN_UP | FLOW_FIN_DOWN | FLOW_RST))) {
 					forget_flow(&key, f); /* the same ports, a new connection */
+				} else if (cfg->mode == MODE_OFFLOAD && stands_aside(f->session, s)) {
+					/* nobody could ever answer it: the core shall */
+					forget_flow(&key, f);
+					return pass_uplink(ctx, cfg, p, COUNTER_PASS_ASIDE);
 				} else if (cfg->mode == MODE_OFFLOAD) {
 					if (p->fragment == FRAGMENT_FIRST)
 						remember_fragment(p, 0);
