@@ -67,6 +67,7 @@ export class EbpfDataplane implements Dataplane {
     this.slow = new SlowPort({
       nameOf: (index) => this.#wiring.nameOf(index),
       indexOf: (name) => planes.get(name)?.index,
+      flush: (session) => this.#collector?.flushSession(session),
       mtu: (index) => this.#wiring.planeAt(index)?.links[0]?.mtu ?? 1500,
       pinger: (name) => {
         const plane = planes.get(name);
@@ -99,7 +100,7 @@ export class EbpfDataplane implements Dataplane {
       for (const config of dataplanes) await wiring.wire(config, left);
       const veths = await makeVeths(this.#found, wiring.innerMtu());
       wiring.returnMac = veths.near.address;
-      if (apps) await routeReplies(this.#found, apps);
+      if (apps) await routeReplies(this.#found, apps, wiring.innerMtu());
 
       const kernel = new Kernel(limits, left);
       wiring.kernel = kernel;
@@ -195,7 +196,7 @@ export class EbpfDataplane implements Dataplane {
       const plane = await wiring.wire(config, left);
       try {
         await wiring.probe(plane, left);
-        await setReturnMtu(wiring.innerMtu());
+        await setReturnMtu(this.#config.apps, wiring.innerMtu());
         wiring.arm(plane);
       } catch (error) {
         wiring.planes.delete(config.name);
@@ -215,7 +216,7 @@ export class EbpfDataplane implements Dataplane {
     this.#wiring.disarm(plane);
     await collector.removeAll(plane.index);
     this.#wiring.reattachAppliance();
-    await setReturnMtu(this.#wiring.innerMtu());
+    await setReturnMtu(this.#config.apps, this.#wiring.innerMtu());
     if (unwire) await removeWire(name);
   }
 
