@@ -249,7 +249,8 @@ GLOBAL int learn_downlink(struct xdp_md *ctx, struct packet *p, struct config *c
 			count(COUNTER_NOTE_LEARNING_LIMITED, 0);
 			return COUNTER_PASS_PEER_REFUSED;
 		}
-		return new_session(ctx, cfg, p, 0, &key);
+		int made = new_session(ctx, cfg, p, 0, &key);
+		return made == LEARN_PROVEN ? COUNTER_PASS_DOWNLINK : made;
 	}
 	__u32 index = *slot;
 	s = session_at(index);
