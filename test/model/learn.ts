@@ -173,6 +173,7 @@ function newSession(state: State, p: Packet, uplink: boolean): string | undefine
     gateway: uplink ? p.destination : p.source,
     uplink,
     hold: false,
+    held: 0,
     wanted: false,
     moving: false,
     candidate: false,

@@ -76,7 +76,7 @@ interface Outer {
 
 function readIpv4(p: Packet): Outer | "fragment" | string {
   const { frame, l3 } = p;
-  if (frame.length < l3 + 36) return "pass_not_gtpu";
+  if (frame.length < l3 + 20) return "pass_not_gtpu";
   if (frame[l3 + 9] !== 17 || (frame[l3] ?? 0) >> 4 !== 4) return "pass_not_gtpu";
   if (frame[l3] !== 0x45) return "pass_options";
   p.source = mapped(frame.subarray(l3 + 12, l3 + 16));
@@ -85,8 +85,9 @@ function readIpv4(p: Packet): Outer | "fragment" | string {
   const cut = get16(frame, l3 + 6);
   p.id = String(get16(frame, l3 + 4));
   if (cut & 0x1fff) return "fragment";
+  if (frame.length < l3 + 36) return "pass_not_gtpu";
   const udp = l3 + 20;
-  if (get16(frame, udp + 2) !== 2152) return "pass_not_gtpu";
+  if (frame.length < udp + 16 || get16(frame, udp + 2) !== 2152) return "pass_not_gtpu";
   const udpLength = get16(frame, udp + 4);
   if (cut & 0x2000) {
     p.fragment = "first";
@@ -97,7 +98,7 @@ function readIpv4(p: Packet): Outer | "fragment" | string {
 
 function readIpv6(p: Packet): Outer | "fragment" | string {
   const { frame, l3 } = p;
-  if (frame.length < l3 + 56 || (frame[l3] ?? 0) >> 4 !== 6) return "pass_not_gtpu";
+  if (frame.length < l3 + 48 || (frame[l3] ?? 0) >> 4 !== 6) return "pass_not_gtpu";
   p.v6 = true;
   p.source = toHex(frame.subarray(l3 + 8, l3 + 24));
   p.destination = toHex(frame.subarray(l3 + 24, l3 + 40));
@@ -114,7 +115,7 @@ function readIpv6(p: Packet): Outer | "fragment" | string {
   }
   if (next !== 17) return next === 0 || next === 43 || next === 60 ? "pass_options" : "pass_not_gtpu";
   const udp = l3 + 40;
-  if (get16(frame, udp + 2) !== 2152) return "pass_not_gtpu";
+  if (frame.length < udp + 16 || get16(frame, udp + 2) !== 2152) return "pass_not_gtpu";
   return get16(frame, udp + 4) === length ? { udp, udpLength: length } : "pass_malformed";
 }
 
@@ -194,7 +195,7 @@ export function emptyPacket(frame: Uint8Array): Packet {
 
 export function readOuter(frame: Uint8Array, uplink: boolean): Read {
   const p = emptyPacket(frame);
-  if (frame.length < 50) return "pass_not_gtpu";
+  if (frame.length < 22) return "pass_not_gtpu";
   let type = get16(frame, 12);
   if (isTag(type)) {
     const first = get16(frame, 14) & 0xfff;

@@ -133,8 +133,9 @@ function sendReply(
     const slot = session.hold ? undefined : usableSlot(session);
     if (slot === undefined) {
       if (!state.config.slowPort) return drop(p, "drop_no_downlink");
+      if (!session.hold) session.held = 0;
       session.hold = true;
-      const frame = slowFrame(SLOW.hold, p.frame, session.index, session.epoch);
+      const frame = slowFrame(SLOW.hold, p.frame, session.index, session.epoch, ++session.held);
       return { verdict: "redirect", frame, counter: "slow_hold" };
     }
     bearer = session.bearers[slot];
@@ -154,7 +155,7 @@ function sendReply(
   if (p.protocol === 6 && p.fragment !== "later") {
     if (p.tcpFlags & 1) flow.fin = true;
     if (p.tcpFlags & 4) flow.rst = true;
-    const limit = mtuAccess - bearer.overhead - (p.innerVersion === 6 ? 60 : 40);
+    const limit = mtuAccess - (bearer.v6 ? 64 : 44) - (p.innerVersion === 6 ? 60 : 40);
     if (p.tcpFlags & 2 && clampMss(ip, l4, limit)) count(state, "note_mss_clamped");
   }
   if (quoted === undefined) {

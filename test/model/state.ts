@@ -74,6 +74,8 @@ export interface Session {
   /** An uplink tunnel is proven. */
   uplink: boolean;
   hold: boolean;
+  /** Replies handed over since the hold began. */
+  held: number;
   wanted: boolean;
   moving: boolean;
   candidate: boolean;

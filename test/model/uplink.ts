@@ -318,6 +318,10 @@ function knownFlow(state: State, p: Packet, key: string): Outcome | undefined {
     return undefined;
   }
   if (state.config.mode !== "offload") return undefined;
+  if (flow.session.aside && usableSlot(flow.session) === undefined) {
+    forgetFlow(state, key, flow);
+    return pass(p, "pass_aside");
+  }
   rememberFirst(state, p, key);
   return take(state, p, flow);
 }
