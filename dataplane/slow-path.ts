@@ -119,8 +119,8 @@ export interface SlowPath {
   /** Undefined when the slot is free or belongs to another by now. Without `epoch` whoever has the slot. */
   session(index: number, epoch?: number): SlowSession | undefined;
   /**
-   * The pinger gave up: takes nothing new for this UE during `ms` milliseconds and ends its hold; replies that are held are
-   * the caller's to drop. False when the session is gone.
+   * The pinger gave up: takes nothing new for this UE during `ms` milliseconds and ends its hold; what nobody can answer
+   * passes from now on. Replies that are held are the caller's to drop. False when the session is gone.
    */
   setAside(index: number, epoch: number, ms: number): boolean;
   /** Ends the state "wanted" (the control plane has given up or is done), so that the next reply raises it anew. */

@@ -342,7 +342,13 @@ export class Collector {
   }
 
   /** Ends all flows of a service. Returns how many. */
-  async flushService(service: number): Promise<number> {
+  flushService(service: number): Promise<number> {
+    const { offset } = layout.flow;
+    return this.flush((view, at) => view.getUint16(at + offset.service, true) === service);
+  }
+
+  /** Ends taken flows, both entries. Returns how many flows. */
+  private async flush(isUnwanted: (view: DataView, at: number) => boolean): Promise<number> {
     const map = this.kernel.map("flows");
     const { offset, size } = layout.flow;
     const keySize = layout.flowKey.size;
@@ -352,17 +358,17 @@ export class Collector {
       const view = layout.viewOver(values);
       const dead: Uint8Array[] = [];
       for (let i = 0; i < count; i++) {
-        if (view.getUint16(i * size + offset.service, true) !== service) continue;
-        if (view.getUint8(i * size + offset.action) === c.ACTION_PASS) continue;
+        const at = i * size;
+        if (view.getUint8(at + offset.action) === c.ACTION_PASS || !isUnwanted(view, at)) continue;
         const key = keys.slice(i * keySize, (i + 1) * keySize);
-        if (!key[layout.flowKey.offset.reply]) {
-          flows++;
-          const session = view.getUint32(i * size + offset.session, true);
-          const at = this.tables.wordAt(session, "flows");
-          if (session < this.tables.capacity && Atomics.load(this.tables.words, at) > 0)
-            Atomics.sub(this.tables.words, at, 1);
-        }
         dead.push(key);
+        if (key[layout.flowKey.offset.reply]) continue;
+        flows++;
+        const session = view.getUint32(at + offset.session, true);
+        const counted = this.tables.wordAt(session, "flows");
+        if (session < this.tables.capacity && Atomics.load(this.tables.words, counted) > 0) {
+          Atomics.sub(this.tables.words, counted, 1);
+        }
       }
       for (const key of dead) map.delete(key);
       await this.pause(slice);

@@ -67,7 +67,6 @@ export class EbpfDataplane implements Dataplane {
     this.slow = new SlowPort({
       nameOf: (index) => this.#wiring.nameOf(index),
       indexOf: (name) => planes.get(name)?.index,
-      flush: (session) => this.#collector?.flushSession(session),
       mtu: (index) => this.#wiring.planeAt(index)?.links[0]?.mtu ?? 1500,
       pinger: (name) => {
         const plane = planes.get(name);
