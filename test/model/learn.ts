@@ -90,7 +90,16 @@ export function forgetBearer(state: State, session: Session, slot: number): void
   const b = session.bearers[slot];
   if (b === undefined) return;
   const t = state.tunnels.get(b.key);
-  if (t?.v4?.session === session || t?.v6?.session === session) state.tunnels.delete(b.key);
+  if (t?.v4?.session === session || t?.v6?.session === session) {
+    // The UE's other family may go on using it.
+    const left = {
+      ...t,
+      v4: t.v4?.session === session ? undefined : t.v4,
+      v6: t.v6?.session === session ? undefined : t.v6,
+    };
+    if (left.v4 || left.v6) state.tunnels.set(b.key, left);
+    else state.tunnels.delete(b.key);
+  }
   session.bearers[slot] = undefined;
 }
 
