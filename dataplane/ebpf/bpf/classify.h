@@ -105,8 +105,28 @@ INLINE void set_flow_tunnel(struct flow *f, const struct packet *p)
 	f->link = p->link;
 }
 
+/* What the cache knows of a flow that is about to be forgotten, `key` being its uplink key, must not outlive it: the next
+ * connection with the same ports is decided anew. */
+GLOBAL int forget_cached(struct flow_key *key, struct flow *f)
+{
+	struct cache_key cached;
+
+	if (!key || !f || !is_mapped(&key->ue) || !is_mapped(&f->source))
+		return 0;
+	flow_cache_key(&cached, mapped_ipv4(&f->source), mapped_ipv4(&f->destination), f->teid, f->link,
+		       mapped_ipv4(&key->ue), mapped_ipv4(&key->remote), key->ue_port | (__u32)key->remote_port << 16,
+		       key->protocol);
+	cache_drop(&cached);
+	struct cached_reply *back =
+		reply_find(word_pair(mapped_ipv4(&f->translated), mapped_ipv4(&key->ue)),
+			   word_pair(f->translated_port | (__u32)f->translated_ue_port << 16, key->protocol));
+	if (back && f->action != ACTION_PASS)
+		back->version = ~back->version;
+	return 1;
+}
+
 /* Forgets a flow and its way back. */
-INLINE void forget_flow(const struct flow_key *key, const struct flow *f)
+INLINE void forget_flow(struct flow_key *key, struct flow *f)
 {
 	struct flow_key twin = {
 		.remote = f->translated,
@@ -118,6 +138,7 @@ INLINE void forget_flow(const struct flow_key *key, const struct flow *f)
 	};
 	struct session *s = session_at(f->session);
 
+	forget_cached(key, f);
 	if (f->action != ACTION_PASS)
 		bpf_map_delete_elem(&flows, &twin);
 	if (!bpf_map_delete_elem(&flows, key) && s && s->epoch == f->epoch && s->flows)

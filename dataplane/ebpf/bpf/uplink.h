@@ -188,7 +188,7 @@ GLOBAL int outer_fate(struct packet *p, struct config *cfg)
 			struct tunnel_key tunnel;
 			set_tunnel_key(&tunnel, p, 1);
 			struct tunnel *t = bpf_map_lookup_elem(&tunnels, &tunnel);
-			if (!t || (is_own(t, p) && !(t->flags & TUNNEL_CANDIDATE)))
+			if (!t || (is_own(t, p) && !(t->flags & candidate_bit(p->inner_v6))))
 				outer = 2;
 		}
 	}
@@ -261,13 +261,12 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 		return outer_fragment(ctx, cfg, p);
 	if (found != FOUND_GPDU)
 		return pass_uplink(ctx, cfg, p, found);
-	if (p->inner_v6 < 2) {
-		__u32 maybe = maybe_of(&p->remote, p->inner_v6);
-		if (maybe & MAYBE_PROTECTED && cfg->mode == MODE_OFFLOAD &&
-		    prefix_has(PREFIX_PROTECTED, 0, &p->remote))
-			return protected_drop(ctx, p);
-		wanted = maybe & MAYBE_RULE;
-	}
+	if (p->inner_v6 > 1)
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+	__u32 maybe = maybe_of(&p->remote, p->inner_v6);
+	if (maybe & MAYBE_PROTECTED && cfg->mode == MODE_OFFLOAD && prefix_has(PREFIX_PROTECTED, 0, &p->remote))
+		return protected_drop(ctx, p);
+	wanted = maybe & MAYBE_RULE;
 	if (wanted) {
 		if (parse_inner(ctx, p, 1, 0))
 			return pass_uplink(ctx, cfg, p, COUNTER_PASS_INNER_MALFORMED);
@@ -323,7 +322,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 	set_tunnel_key(&key, p, 1);
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &key);
 	if (!t || (!is_own(t, p) && !(t->flags & (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4)))) {
-		int learnt = p->inner_v6 < 2 ? learn_uplink(ctx, p, cfg) : COUNTER_PASS_NO_RULE;
+		int learnt = learn_uplink(ctx, p, cfg);
 		if (learnt != LEARN_PROVEN)
 			return pass_uplink(ctx, cfg, p, learnt);
 		t = bpf_map_lookup_elem(&tunnels, &key);
@@ -334,7 +333,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 			return pass_uplink(ctx, cfg, p, COUNTER_PASS_NOT_OWN_SOURCE);
 		if (t->last_seen != now())
 			t->last_seen = now();
-		if (t->flags & TUNNEL_CANDIDATE) {
+		if (t->flags & candidate_bit(p->inner_v6)) {
 			claim_again(p, t);
 			return pass_uplink(ctx, cfg, p, COUNTER_PASS_UNPROVEN);
 		}
@@ -360,8 +359,10 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 	if (p->fragment == FRAGMENT_LATER)
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
 	struct flow *f = bpf_map_lookup_elem(&flows, &flow);
-	if (f && !same_tunnel(f, p))
+	if (f && !same_tunnel(f, p)) {
+		forget_cached(&flow, f);
 		set_flow_tunnel(f, p);
+	}
 	if (!f || f->action == ACTION_PASS) {
 		int decided = decide(p, cfg, t);
 		if (decided >= 0) {

@@ -1,0 +1,368 @@
+/**
+ * What do the real programs do with one frame?
+ *
+ * Loads build/offramp.bpf.o once per process, with every program, and runs single frames through it by
+ * BPF_PROG_TEST_RUN: no adapter, no namespace. Configuration, rules, next hops and prefixes are written as the control
+ * plane would, by the same renderer. Time stands still: the programs believe that a second has 2^20 jiffies, so that no
+ * period ends unless a test moves a time stamp back (`ago`).
+ *
+ * A redirect does not say where to. `egress` finds out: it takes the ports away one after the other and runs again.
+ */
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { counters } from "../../dataplane/counters.ts";
+import { addressOctets, addressText, prefixOf } from "../../dataplane/ebpf/address.ts";
+import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
+import { BpfObject } from "../../dataplane/ebpf/bpf-object.ts";
+import * as c from "../../dataplane/ebpf/consts.ts";
+import { renderEvent } from "../../dataplane/ebpf/events.ts";
+import * as layout from "../../dataplane/ebpf/layout.ts";
+import { Ring } from "../../dataplane/ebpf/ring.ts";
+import { lpmKey, renderRules } from "../../dataplane/ebpf/rules.ts";
+import type { SteeringRule } from "../../dataplane/steering.ts";
+import { sameFrame } from "../packets/diff.ts";
+import { describe } from "../packets/parse.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const SECOND = 1 << 20;
+
+export type ProgramName = "access" | "core" | "shared" | "from_apps" | "from_pinger" | "from_slow";
+export type VerdictName = "aborted" | "drop" | "pass" | "tx" | "redirect";
+const verdicts = ["aborted", "drop", "pass", "tx", "redirect"] as const;
+
+export interface Settings {
+  mode: "offload" | "observe" | "bypass";
+  mtuAccess: number;
+  peerSessions: number;
+  learnBurst: number;
+  ueFlows: number;
+  maxSessions: number;
+  shared: boolean;
+  accessPeers?: string[];
+  corePeers?: string[];
+  uePools?: string[];
+  protect: string[];
+  pinger: boolean;
+  slowPort: boolean;
+  /** Jiffies that a cached decision holds; 0: nothing is cached. */
+  cacheFor: number;
+}
+
+export const defaults: Settings = {
+  mode: "offload",
+  mtuAccess: 1500,
+  peerSessions: 1000,
+  learnBurst: 1 << 30,
+  ueFlows: 64,
+  maxSessions: 100,
+  shared: false,
+  protect: [],
+  pinger: true,
+  slowPort: true,
+  cacheFor: 1 << 30,
+};
+
+export const pinger = {
+  id: 0x4f52,
+  cookie: Uint8Array.of(0x6f, 0x66, 0x72, 0x61, 0x6d, 0x70, 1, 2),
+  target: "203.0.113.10",
+  target6: "2001:db8:10::17",
+};
+export const hopMac = (n: number) => ({ dst: `02:09:09:09:09:0${n}`, src: `02:08:08:08:08:0${n}` });
+export const ownMac = "02:00:00:00:00:02";
+export const returnMac = "02:07:07:07:07:07";
+
+const octetsOf = (text: string) => Uint8Array.from(text.split(":").map((part) => Number.parseInt(part, 16)));
+const u32 = (value: number) => new Uint8Array(Uint32Array.of(value).buffer);
+
+export interface Ran {
+  verdict: VerdictName;
+  frame: Uint8Array;
+  /** Counters that rose, with `note_…`; by how many packets. */
+  counted: Record<string, number>;
+  /** Types of the events told, in order. */
+  events: string[];
+}
+
+/** What a sentence expects; what is left out may be anything. */
+export interface Expected {
+  verdict?: VerdictName;
+  counter: string;
+  /** The frame that leaves; "same": as it came. */
+  out?: Uint8Array | "same";
+  events?: string[];
+  notes?: string[];
+}
+
+const seen = new Set<string>();
+/** Names of the counters that this process has seen rise. */
+export const seenCounters = (): ReadonlySet<string> => seen;
+
+export class Kernel {
+  readonly object: BpfObject;
+  private readonly ring: Ring;
+  private told: layout.Values<typeof layout.event.fields>[] = [];
+  private names: string[] = [];
+  private inner: BpfMap | undefined;
+  private endpoints: string[] = [];
+  private steering: SteeringRule[] = [];
+  generation = 0;
+  settings: Settings = defaults;
+
+  constructor() {
+    execFileSync("bin/build", ["--no-dist"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+    const template = this.rulesMap(1);
+    this.object = BpfObject.load(`${root}build/offramp.bpf.o`, {
+      constants: { DATAPLANE: 0, HZ: SECOND },
+      inner: { rules: template },
+    });
+    template.close();
+    this.ring = new Ring(this.object.map("events"), (record) => {
+      this.told.push(layout.event.decode(record));
+      this.names.push(renderEvent(record, () => "")?.type ?? "unknown");
+    });
+    const slow = this.object.map("from_slow_programs");
+    slow.update(0, u32(this.object.program("from_slow_uplink").fd));
+    slow.update(c.MAX_DATAPLANES, u32(this.object.program("from_slow_reply").fd));
+    this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
+  }
+
+  private rulesMap(entries: number): BpfMap {
+    return BpfMap.create(
+      MapType.array,
+      "rules",
+      { key: 4, value: layout.rule.size, entries: Math.max(1, entries) },
+      { map_flags: MapFlag.innerMap },
+    );
+  }
+
+  /** Nothing learnt, these settings, these rules. Counters stay. */
+  reset(rules: readonly SteeringRule[], settings: Partial<Settings> = {}): void {
+    for (const name of ["tunnels", "ue_sessions", "flows", "fragments", "peers"]) {
+      const map = this.object.map(name);
+      for (const key of [...map.keys()]) map.delete(key);
+    }
+    const { next } = layout.slots.decode(this.value("slot_state", 0));
+    for (let i = 0; i < Math.min(next, 1000); i++) {
+      this.object.map("sessions").update(i, new Uint8Array(layout.session.size));
+      this.object.map("injections").update(i, new Uint8Array(layout.injection.size));
+      for (let slot = 0; slot < c.BEARER_SLOTS; slot++)
+        this.object.map("bearers").update(i * c.BEARER_SLOTS + slot, new Uint8Array(layout.bearer.size));
+    }
+    this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
+    while (this.object.map("free_slots").pop());
+    this.object.map("capture").update(0, new Uint8Array(layout.capture.size));
+    this.configure({ ...defaults, ...settings });
+    this.setRules(rules);
+    this.drain();
+  }
+
+  configure(change: Partial<Settings>): void {
+    const s = { ...this.settings, ...change };
+    this.settings = s;
+    this.object.map("config").update(
+      0,
+      layout.config.encode({
+        mode: { offload: c.MODE_OFFLOAD, observe: c.MODE_OBSERVE, bypass: c.MODE_BYPASS }[s.mode],
+        flags:
+          (s.shared ? c.CONFIG_SHARED : 0) |
+          (s.accessPeers && !s.shared ? c.CONFIG_ACCESS_PEERS : 0) |
+          (s.corePeers && !s.shared ? c.CONFIG_CORE_PEERS : 0) |
+          (s.uePools ? c.CONFIG_UE_POOLS : 0) |
+          (s.pinger ? c.CONFIG_PINGER4 | c.CONFIG_PINGER6 : 0),
+        mtu_access: s.mtuAccess,
+        mtu_core: 1500,
+        ping_cookie: pinger.cookie,
+        ping_target4: addressOctets(pinger.target),
+        ping_target6: addressOctets(pinger.target6),
+        ping_id: pinger.id,
+        peer_sessions: s.peerSessions,
+        learn_rate: 1,
+        learn_burst: s.learnBurst,
+        ue_flows: s.ueFlows,
+        max_sessions: s.maxSessions,
+        own_mac: octetsOf(ownMac),
+        return_mac: octetsOf(returnMac),
+      }),
+    );
+    for (const port of [c.PORT_ACCESS(0), c.PORT_CORE(0), c.PORT_RETURN, c.PORT_APPS]) this.plug(port);
+    if (s.slowPort) this.plug(c.PORT_SLOW);
+    else this.unplug(c.PORT_SLOW);
+    const prefixes = this.object.map("prefixes");
+    for (const key of [...prefixes.keys()]) prefixes.delete(key);
+    for (const [set, list] of [
+      [c.PREFIX_ACCESS_PEER, s.accessPeers],
+      [c.PREFIX_CORE_PEER, s.corePeers],
+      [c.PREFIX_UE_POOL, s.uePools],
+      [c.PREFIX_PROTECTED, s.protect],
+    ] as const) {
+      for (const text of list ?? []) prefixes.update(lpmKey(set, 0, prefixOf(text)), Uint8Array.of(1));
+    }
+  }
+
+  /** A new generation; the endpoints' next hops are 1, 2, … in order of appearance (`hopMac`). */
+  setRules(rules: readonly SteeringRule[]): void {
+    this.steering = [...rules];
+    this.endpoints = [];
+    const hop = (endpoint: string) => {
+      if (!this.endpoints.includes(endpoint)) this.endpoints.push(endpoint);
+      return this.endpoints.indexOf(endpoint);
+    };
+    const rendered = renderRules({ rules: this.steering, protect: this.settings.protect }, hop);
+    const map = this.rulesMap(rules.length);
+    rules.forEach((_, i) => {
+      map.update(i, rendered.rules.subarray(i * layout.rule.size, (i + 1) * layout.rule.size));
+    });
+    for (let i = 0; i < Math.max(1, this.endpoints.length); i++) {
+      const { dst, src } = hopMac(i + 1);
+      const value = { port: c.PORT_APPS, destination: octetsOf(dst), source: octetsOf(src) };
+      this.object.map("next_hops").update(i, layout.nextHop.encode(value));
+    }
+    this.object.map("rules").update(0, u32(map.fd));
+    this.inner?.close();
+    this.inner = map;
+    this.generation++;
+    const { cache_epoch } = layout.rulesHeader.decode(this.value("rules_state", 0));
+    const header = { generation: this.generation, count: rules.length, cache_for: this.settings.cacheFor, cache_epoch };
+    this.object.map("rules_state").update(0, layout.rulesHeader.encode(header));
+    this.object.map("maybe").update(0, layout.buckets.encode({ bucket: rendered.bucket, host: rendered.host }));
+  }
+
+  plug = (port: number): void => this.object.map("ports").update(port, u32(1));
+  unplug = (port: number): void => void this.object.map("ports").delete(port);
+
+  private value(map: string, key: number | Uint8Array): Uint8Array {
+    return this.object.map(map).lookup(key) ?? new Uint8Array(this.object.map(map).valueSize);
+  }
+
+  /** Packets under each name so far, over all CPUs. */
+  private counts(): Record<string, number> {
+    const all: Record<string, number> = {};
+    counters.forEach(({ name }, index) => {
+      const value = this.value("counters", index);
+      let sum = 0;
+      for (let at = 0; at < value.length; at += 16) sum += Number(layout.counter.decode(value.subarray(at)).packets);
+      all[name] = sum;
+    });
+    return all;
+  }
+
+  /** Events since the last call. */
+  drain(): { names: string[]; told: layout.Values<typeof layout.event.fields>[] } {
+    while (this.ring.consume() > 0);
+    const result = { names: this.names, told: this.told };
+    this.names = [];
+    this.told = [];
+    return result;
+  }
+
+  run(program: ProgramName, frame: Uint8Array, repeat = 1): Ran {
+    this.drain();
+    const before = this.counts();
+    const { verdict, data } = this.object.program(program).testRun(frame, { repeat });
+    const counted: Record<string, number> = {};
+    for (const [name, n] of Object.entries(this.counts())) {
+      if (n !== before[name]) counted[name] = n - (before[name] ?? 0);
+      if (n > 0) seen.add(name);
+    }
+    return { verdict: verdicts[verdict] ?? "aborted", frame: data, counted, events: this.drain().names };
+  }
+
+  /** Runs the frame and compares everything that the sentence names. Returns the run. */
+  expect(program: ProgramName, frame: Uint8Array, expected: Expected): Ran {
+    const ran = this.run(program, frame);
+    const problems: string[] = [];
+    const counted = Object.keys(ran.counted).filter((name) => !name.startsWith("note_"));
+    if (expected.counter === "" ? counted.length > 0 : counted.join() !== expected.counter)
+      problems.push(`counter: ${expected.counter || "none"} -> ${counted.join() || "none"}`);
+    const verdict = expected.verdict ?? usualVerdict(expected.counter);
+    if (verdict !== ran.verdict) problems.push(`verdict: ${verdict} -> ${ran.verdict}`);
+    if (expected.events && expected.events.join() !== ran.events.join())
+      problems.push(`events: ${expected.events.join() || "none"} -> ${ran.events.join() || "none"}`);
+    const notes = Object.keys(ran.counted).filter((name) => name.startsWith("note_"));
+    if (expected.notes && expected.notes.join() !== notes.join())
+      problems.push(`notes: ${expected.notes.join() || "none"} -> ${notes.join() || "none"}`);
+    if (problems.length > 0)
+      throw new Error(`(expected -> actual)\n${problems.join("\n")}\nin\n${describe(frame)}\nout\n${describe(ran.frame)}`);
+    const out = expected.out ?? (expected.counter.startsWith("pass_") ? "same" : undefined);
+    if (out !== undefined) sameFrame(ran.frame, out === "same" ? frame : out, expected.counter);
+    return ran;
+  }
+
+  /** The port that the frame would be redirected to; the frame is run twice for each candidate, so learn first. */
+  egress(program: ProgramName, frame: Uint8Array): number | undefined {
+    const ports = [c.PORT_ACCESS(0), c.PORT_CORE(0), c.PORT_APPS, c.PORT_RETURN, c.PORT_SLOW];
+    return ports.find((port) => {
+      if (this.object.map("ports").lookup(port) === undefined) return false;
+      this.unplug(port);
+      const gone = this.run(program, frame).verdict !== "redirect";
+      this.plug(port);
+      return gone;
+    });
+  }
+
+  session(ue: string) {
+    const octets = addressOctets(ue);
+    if (ue.includes(":")) octets.fill(0, 8);
+    const index = this.object.map("ue_sessions").lookup(octets);
+    if (!index) return undefined;
+    const slot = new DataView(index.buffer).getUint32(0, true);
+    const s = layout.session.decode(this.value("sessions", slot));
+    return { ...s, index: slot, baseStation: addressText(s.base_station), gateway: addressText(s.gateway) };
+  }
+
+  bearer(session: number, slot: number) {
+    return layout.bearer.decode(this.value("bearers", session * c.BEARER_SLOTS + slot));
+  }
+
+  setBearer(session: number, slot: number, change: Partial<layout.Values<typeof layout.bearer.fields>>): void {
+    const value = { ...this.bearer(session, slot), ...change };
+    this.object.map("bearers").update(session * c.BEARER_SLOTS + slot, layout.bearer.encode(value));
+  }
+
+  setSession(index: number, change: Partial<layout.Values<typeof layout.session.fields>>): void {
+    const value = { ...layout.session.decode(this.value("sessions", index)), ...change };
+    this.object.map("sessions").update(index, layout.session.encode(value));
+  }
+
+  /** States of the UE's downlink bearers, its uplink and its claim, as TEIDs: `200 live, …`; for assertions. */
+  bearers(ue: string): string {
+    const s = this.session(ue);
+    if (!s) return "unknown";
+    const states = ["free", "live", "stale", "draining"];
+    const names = ["down", "down", "down", "up", "claim"];
+    return names
+      .map((name, slot) => ({ name, b: this.bearer(s.index, slot) }))
+      .filter(({ b }) => b.state !== c.BEARER_FREE)
+      .map(({ name, b }) => `${name} ${b.key.teid.toString(16)} ${states[b.state]}`)
+      .join(", ");
+  }
+
+  /** The kernel's clock less so many seconds of the programs' own, as it stands in the maps. */
+  ago(seconds: number): number {
+    this.object.program("read_clock").testRun(new Uint8Array(64));
+    const { jiffies } = layout.clock.decode(this.value("clock", 0));
+    return Number(BigInt.asUintN(32, jiffies)) - Math.round(seconds * SECOND);
+  }
+
+  size(map: string): number {
+    return [...this.object.map(map).keys()].length;
+  }
+
+  flowsOf(reply: 0 | 1) {
+    return [...this.object.map("flows").keys()]
+      .map((key) => ({ key: layout.flowKey.decode(key), flow: layout.flow.decode(this.value("flows", key)), raw: key }))
+      .filter(({ key }) => key.reply === reply);
+  }
+}
+
+function usualVerdict(counter: string): VerdictName {
+  return counter.startsWith("drop_") || counter === "" ? "drop" : "redirect";
+}
+
+let one: Kernel | undefined;
+/** The process's programs: loading them takes a second or two. */
+export function kernel(): Kernel {
+  one ??= new Kernel();
+  return one;
+}
