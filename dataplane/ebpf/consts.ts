@@ -22,9 +22,10 @@ export const CONFIG_PINGER4 = 16;
 export const CONFIG_PINGER6 = 32;
 
 export const TUNNEL_UPLINK = 1;
-export const TUNNEL_CANDIDATE = 2;
+export const TUNNEL_CANDIDATE4 = 2;
 export const TUNNEL_IPV4 = 4;
 export const TUNNEL_IPV6 = 8;
+export const TUNNEL_CANDIDATE6 = 16;
 
 export const BEARER_FREE = 0;
 export const BEARER_LIVE = 1;

@@ -161,13 +161,27 @@ INLINE void forget_bearer(struct bearer *b, __u32 session)
 				 b->key.link & 0xffffff, t->ue4, t->flags & TUNNEL_UPLINK ? KIND_TUNNEL_UP : KIND_TUNNEL_DOWN,
 				 t->psc);
 		cache_drop(&cached);
-		bpf_map_delete_elem(&tunnels, &b->key);
+		/* the UE's other family may go on using it */
+		__u8 left = t->flags;
+		if (t->session4 == session)
+			left &= ~(TUNNEL_IPV4 | TUNNEL_CANDIDATE4);
+		if (t->session6 == session)
+			left &= ~(TUNNEL_IPV6 | TUNNEL_CANDIDATE6);
+		if (left & (TUNNEL_IPV4 | TUNNEL_IPV6))
+			t->flags = left;
+		else
+			bpf_map_delete_elem(&tunnels, &b->key);
 	}
 	b->state = BEARER_FREE;
 	b->core_at = b->confirm_at = b->pair_teid = 0;
 }
 
 /* Binds the packet's tunnel to a session. A tunnel may carry one IPv4 and one IPv6 session of the same UE. */
+INLINE __u8 candidate_bit(int v6)
+{
+	return v6 ? TUNNEL_CANDIDATE6 : TUNNEL_CANDIDATE4;
+}
+
 INLINE int bind_tunnel(const struct packet *p, int uplink, __u32 index, __u32 epoch, __u32 slot, __u8 flags)
 {
 	struct tunnel_key key;
@@ -189,7 +203,8 @@ INLINE int bind_tunnel(const struct packet *p, int uplink, __u32 index, __u32 ep
 		t->last_seen = now();
 		t->format = p->flags;
 		t->psc = p->psc;
-		t->flags = (t->flags & (TUNNEL_IPV4 | TUNNEL_IPV6)) | flags | (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4);
+		t->flags = (t->flags & (TUNNEL_IPV4 | TUNNEL_IPV6 | candidate_bit(!p->inner_v6))) | flags |
+			   (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4);
 		return 1;
 	}
 	struct tunnel fresh = {

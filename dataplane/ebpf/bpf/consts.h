@@ -56,9 +56,10 @@
 
 /* tunnel.flags */
 #define TUNNEL_UPLINK (1 << 0)
-#define TUNNEL_CANDIDATE (1 << 1) /* uplink, unproven: passes, never taken */
+#define TUNNEL_CANDIDATE4 (1 << 1) /* uplink, unproven for its IPv4 UE: passes, never taken */
 #define TUNNEL_IPV4 (1 << 2)      /* ue4 is set */
 #define TUNNEL_IPV6 (1 << 3)      /* ue6 is set */
+#define TUNNEL_CANDIDATE6 (1 << 4) /* the same for its IPv6 UE */
 
 /* bearer.state */
 #define BEARER_FREE 0

@@ -73,7 +73,7 @@ GLOBAL int refresh_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 		else if (!b->confirm_at)
 			b->confirm_at = at | 1;
 	}
-	if (t->psc != p->psc || b->psc != p->psc) {
+	if (b->psc != p->psc) { /* the tunnel may carry another session, of the other family, as well */
 		build_header(ctx, cfg, b, p, index);
 		t->psc = p->psc;
 		t->format = p->flags;
@@ -138,7 +138,7 @@ INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 			t->last_seen = now();
 		/* The bearer is looked at when it could have changed: the header, or a session that waits. */
 		b = bearer_at(index, slot);
-		if (proof || t->psc != p->psc || (b && b->state == BEARER_STALE))
+		if (proof || (b && (b->psc != p->psc || b->state == BEARER_STALE)))
 			stale = refresh_downlink(ctx, p, cfg, t, proof);
 		else if (slot < DOWNLINK_SLOTS && b)
 			cache_tunnel(p, 0, index * BEARER_SLOTS + slot);

@@ -141,7 +141,7 @@ GLOBAL int learn_uplink(struct xdp_md *ctx, struct packet *p, struct config *cfg
 		goto out;
 	if (s->flags & SESSION_CANDIDATE && now() - claim->learnt_at < 5 * HZ)
 		goto out;
-	if (write_bearer(ctx, cfg, p, 1, index, s, SLOT_CANDIDATE, BEARER_LIVE, TUNNEL_UPLINK | TUNNEL_CANDIDATE)) {
+	if (write_bearer(ctx, cfg, p, 1, index, s, SLOT_CANDIDATE, BEARER_LIVE, TUNNEL_UPLINK | candidate_bit(p->inner_v6))) {
 		s->flags |= SESSION_CANDIDATE;
 		tell(EVENT_CANDIDATE, s, index, p, SLOT_CANDIDATE, p->message);
 	}
@@ -181,7 +181,7 @@ INLINE void change_owner(__u32 index, struct session *s, const struct packet *p)
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &own->key);
 	if (t) {
 		s->base_station = t->peer;
-		t->flags &= ~TUNNEL_CANDIDATE;
+		t->flags &= ~candidate_bit(p->inner_v6);
 		if (p->inner_v6) {
 			t->epoch6 = s->epoch;
 			t->slot6 = SLOT_UPLINK;
@@ -208,7 +208,7 @@ INLINE void adopt_claim(__u32 index, struct session *s)
 		return;
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &claim->key);
 	if (t)
-		t->flags &= ~TUNNEL_CANDIDATE;
+		t->flags &= ~candidate_bit(!is_mapped(&s->ue));
 	s->unpaired = claim->key.teid;
 	for (__u32 slot = 1; slot < DOWNLINK_SLOTS; slot++) { /* learnt just before: they belong together */
 		struct bearer *b = bearer_at(index, slot);

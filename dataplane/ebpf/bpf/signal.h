@@ -114,9 +114,9 @@ GLOBAL int error_indication(struct xdp_md *ctx, struct packet *p, __u32 uplink)
 		return ours ? COUNTER_DROP_ERROR_INDICATION : COUNTER_PASS_ERROR_INDICATION;
 	}
 	if (copy.flags & TUNNEL_IPV4)
-		uplink_refuted(copy.session4, copy.epoch4, &key, copy.flags & TUNNEL_CANDIDATE);
+		uplink_refuted(copy.session4, copy.epoch4, &key, copy.flags & TUNNEL_CANDIDATE4);
 	if (copy.flags & TUNNEL_IPV6)
-		uplink_refuted(copy.session6, copy.epoch6, &key, copy.flags & TUNNEL_CANDIDATE);
+		uplink_refuted(copy.session6, copy.epoch6, &key, copy.flags & TUNNEL_CANDIDATE6);
 	return COUNTER_PASS_ERROR_INDICATION;
 }
 
