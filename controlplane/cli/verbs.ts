@@ -4,7 +4,6 @@
  * Each declares its options, gets data, and hands data and a formatter to `print`.
  */
 import { createWriteStream, readFileSync } from "node:fs";
-import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Mode } from "../../dataplane/dataplane.ts";
@@ -167,6 +166,15 @@ export function bypassVerb(command: Command): void {
     });
 }
 
+/** Ends without an error when the reader has had enough, so that the file is closed in good order. */
+async function* untilAborted(body: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
 interface CaptureVerbOptions extends Common {
   write?: string;
   ue?: string;
@@ -191,16 +199,23 @@ export function captureVerb(command: Command): void {
       if (write === "-" && process.stdout.isTTY)
         throw new CliError("a capture is not for a terminal: use --write <file>", 2);
       const abort = new AbortController();
+      let failed: Error | undefined;
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => abort.abort());
       const path = `/api/v1/capture${query({ ue, teid, layer, snap, packets: count, seconds })}`;
       try {
         const response = await new Client(options).request("GET", path, undefined, abort.signal);
         if (!response.body) return;
         const out = write === "-" ? process.stdout : createWriteStream(write);
-        await pipeline(Readable.fromWeb(response.body as import("node:stream/web").ReadableStream), out);
+        // Nobody would notice while no packet comes.
+        out.once("error", (error) => {
+          failed = error;
+          abort.abort();
+        });
+        await pipeline(untilAborted(response.body, abort.signal), out);
       } catch (error) {
         if (!abort.signal.aborted) throw error instanceof CliError ? error : new CliError(messageOf(error));
       }
+      if (failed) throw new CliError(`${write}: ${failed.message}`);
     });
 }
 
