@@ -3,104 +3,39 @@
  *
  *   enb0 ═ acc0 ── back end ── cor0 ═ sgw0        apps0 ═ app0
  */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { BackendConfig, DataplaneConfig, DataplaneEvent } from "../../dataplane/dataplane.ts";
+import type { DataplaneEvent } from "../../dataplane/dataplane.ts";
 import { EbpfDataplane } from "../../dataplane/ebpf/ebpf.ts";
-import type { SteeringRule } from "../../dataplane/steering.ts";
 import { inNamespace, ip } from "./namespace.ts";
+import {
+  answer,
+  backend,
+  cable,
+  downlink,
+  ENB,
+  hex16,
+  hexIp,
+  ipv4,
+  MAC,
+  makeSite,
+  marked,
+  request,
+  SGW,
+  s1,
+  send,
+  UE,
+  udp,
+  until,
+  uplink,
+  web,
+} from "./site.ts";
 
 inNamespace(fileURLToPath(import.meta.url));
 
-const state = mkdtempSync(`${tmpdir()}/offramp-ebpf-`);
-const s1: DataplaneConfig = {
-  name: "s1",
-  plugin: "gtp",
-  backend: "ebpf",
-  access: "acc0",
-  core: "cor0",
-  accessPeers: [],
-  corePeers: [],
-  uePools: [],
-  idleTimeout: 300,
-  pinger: { target: "203.0.113.10", intervalMs: 200, giveUpMs: 5000 },
-  interface: "s1u",
-  mode: "offload",
-};
-const backend: BackendConfig = {
-  site: "test",
-  stateDir: state,
-  dataplanes: [s1],
-  limits: {
-    sessions: 1024,
-    flows: 4096,
-    rules: 1024,
-    peerSessions: 1000,
-    learnRate: 1000,
-    learnBurst: 1000,
-    ueFlows: 100,
-  },
-  apps: { interface: "apps0", address: "10.60.0.1/24" },
-};
-const web: SteeringRule = {
-  id: 7,
-  service: 1,
-  name: "web",
-  priority: 100,
-  match: { destination: "203.0.113.80/32", protocol: 17, destinationPorts: [80, 80] },
-  action: "take",
-  endpoint: { address: "10.60.0.10", port: 8080 },
-  appInitiated: false,
-};
-
-for (const [near, far] of [
-  ["acc0", "enb0"],
-  ["cor0", "sgw0"],
-  ["apps0", "app0"],
-]) {
-  ip(`link add ${near} type veth peer name ${far}`);
-  execFileSync("sysctl", ["-qw", `net.ipv6.conf.${far}.disable_ipv6=1`, `net.ipv6.conf.${near}.disable_ipv6=1`]);
-  ip(`link set ${far} up`);
-  execFileSync("ethtool", ["-K", far!, "gro", "on", "tx", "off", "txvlan", "off"]);
-}
-const macOf = (name: string): string => JSON.parse(ip(`-j link show ${name}`))[0].address.replaceAll(":", "");
-
-const hex16 = (value: number): string => value.toString(16).padStart(4, "0");
-const hexIp = (text: string): string => Buffer.from(text.split(".").map(Number)).toString("hex");
-function sum(hex: string): string {
-  const octets = Buffer.from(hex, "hex");
-  let total = 0;
-  for (let i = 0; i < octets.length; i += 2) total += (octets[i]! << 8) | (octets[i + 1] ?? 0);
-  while (total > 0xffff) total = (total & 0xffff) + (total >>> 16);
-  return hex16(~total & 0xffff);
-}
-function ipv4(source: string, destination: string, protocol: number, payload: string): string {
-  const head = (check: string) =>
-    `4500${hex16(20 + payload.length / 2)}0001000040${protocol.toString(16).padStart(2, "0")}${check}${hexIp(source)}${hexIp(destination)}`;
-  return head(sum(head("0000"))) + payload;
-}
-const udp = (from: number, to: number, payload: string): string =>
-  `${hex16(from)}${hex16(to)}${hex16(8 + payload.length / 2)}0000${payload}`;
-const gtp = (teid: number, inner: string): string =>
-  `30ff${hex16(inner.length / 2)}${teid.toString(16).padStart(8, "0")}${inner}`;
-const MAC = "02000000000102000000000208 00".replace(" ", "");
-const ENB = "198.18.1.10";
-const SGW = "198.18.2.20";
-const UE = "10.45.0.2";
-const uplink = (inner: string): string => MAC + ipv4(ENB, SGW, 17, udp(2152, 2152, gtp(0x11, inner)));
-const downlink = (inner: string): string => MAC + ipv4(SGW, ENB, 17, udp(2152, 2152, gtp(0x22, inner)));
-const marked = (text: string): string => Buffer.from(text).toString("hex");
-const send = (from: string, frame: string, to: string, contains: string): string =>
-  execFileSync("python3", ["test/ebpf/wire.py", from, frame, to, contains], { encoding: "utf8" }).trim();
-const until = async (what: () => boolean): Promise<void> => {
-  for (let i = 0; i < 300 && !what(); i++) await sleep(10);
-  assert.ok(what(), String(what));
-};
+makeSite();
 
 const events: DataplaneEvent[] = [];
 let plane = new EbpfDataplane(backend);
@@ -170,9 +105,6 @@ test("A4: tunnels are learnt from traffic that no rule takes, and it crosses unt
   assert.is(plane.status()[0]!.sessions, 1);
 });
 
-const request = (text: string): string => uplink(ipv4(UE, "203.0.113.80", 17, udp(5000, 80, marked(text))));
-const answer = (text: string): string =>
-  `${macOf("apps0")}${macOf("app0")}0800${ipv4("10.60.0.10", UE, 17, udp(8080, 5000, marked(text)))}`;
 function offloaded(text: string): void {
   const taken = send("enb0", request(`ask ${text}`), "app0", marked(`ask ${text}`));
   assert.is(taken.slice(28 + 24, 28 + 40), hexIp(UE) + hexIp("10.60.0.10"), "from the UE to the endpoint");
@@ -183,7 +115,6 @@ function offloaded(text: string): void {
 }
 
 test("A6: a rule's traffic leaves its tunnel for the app, and the replies go back into the downlink tunnel", async () => {
-  ip(`neigh replace 10.60.0.10 lladdr ${JSON.parse(ip("-j link show app0"))[0].address} dev apps0 nud permanent`);
   offloaded("one");
   assert.is(counter("take_uplink"), 1n);
   assert.is(counter("reply_downlink"), 1n);
@@ -256,14 +187,8 @@ test("a link that is lost on one side is shown on the other, and comes back", as
 });
 
 test("A13: a data plane is added and removed while the other carries traffic", async () => {
-  for (const [near, far] of [
-    ["acc1", "enb1"],
-    ["cor1", "sgw1"],
-  ]) {
-    ip(`link add ${near} type veth peer name ${far}`);
-    ip(`link set ${far} up`);
-    execFileSync("ethtool", ["-K", far!, "gro", "on", "tx", "off", "txvlan", "off"]);
-  }
+  cable("acc1", "enb1");
+  cable("cor1", "sgw1");
   await plane.add({ ...s1, name: "s2", access: "acc1", core: "cor1" });
   const frame = `${MAC}${ipv4(ENB, SGW, 6, marked("through the second"))}`;
   assert.is(send("enb1", frame, "sgw1", marked("through the second")), frame);
@@ -283,7 +208,6 @@ test("down leaves the wire; down with unwire leaves nothing", async () => {
   await new EbpfDataplane(backend).down({ unwire: true });
   assert.not(ip("link show").includes("ofr-"));
   assert.not(ip("rule show").includes("8090"));
-  rmSync(state, { recursive: true });
 });
 
 test.run();
