@@ -6,7 +6,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { edgeOnly, internet, type Ue } from "../lab/lab.ts";
-import { until } from "../lab/netns.ts";
+import { sleep, until } from "../lab/netns.ts";
 import { pattern, sha256 } from "../lab/pattern.ts";
 import { Scene } from "./scene.ts";
 
@@ -229,6 +229,24 @@ test("a UE can reach neither the app's own address nor protected prefixes throug
   assert.is((await scene.lab.phonePing(ue, "198.18.2.10")).received, 0);
   assert.ok(((await scene.appliance.counters()).get("drop_protected") ?? 0) > before, "dropped by name");
   assert.is((await scene.lab.phonePing(ue, scene.lab.app.address)).received, 0);
+});
+
+test("a capture from the program itself shows a taken packet with its tunnel; trace names the rule that took it", async () => {
+  await scene.service("www", internet.www);
+  const file = `${scene.lab.machines.directory}/capture.pcapng`;
+  const capture = scene.appliance.cli(
+    ...["capture", "--ue", ue.ip, "--layer", "outer", "--count", "6", "--seconds", "20", "-w", file],
+  );
+  await until("six packets", async () => {
+    await http();
+    return Promise.race([capture, sleep(200).then(() => undefined)]);
+  });
+  const fields = ["-T", "fields", "-e", "gtp.teid", "-e", "ip.dst"];
+  const { stdout, stderr } = await scene.lab.exec("tof", ["tshark", "-r", file, "-Y", "gtp", ...fields]);
+  assert.match(stdout, new RegExp(`0x[0-9a-f]{8}\\s.*${internet.www}`), stderr);
+  const trace = await scene.appliance.cli("trace", "--ue", ue.ip, "--dst", internet.www, "--dport", "80");
+  assert.is(trace.code, 0, trace.stderr);
+  assert.match(trace.stdout, /www/);
 });
 
 test.run();

@@ -71,15 +71,19 @@ function hints(lab: Lab, appliance: Appliance, ue: Ue): void {
     ["the services", `${inside("tof")} bin/offramp service ls`],
     [
       "take another address off the wire",
-      `${inside("tof")} curl -s -H 'content-type: application/json' -d '${JSON.stringify({
-        name: "other",
-        serviceIP: internet.other,
-        applicationIP: lab.app.address,
-      })}' http://127.0.0.1:8090/service`,
+      `${inside("tof")} bin/offramp service add other --ip ${internet.other} --app ${lab.app.address}`,
     ],
-    ["and give it back", `${inside("tof")} curl -s -X DELETE http://127.0.0.1:8090/service/other`],
-    ["what one packet meets", `${inside("tof")} bin/offramp trace --help`],
-    ["packets as the program sees them", `${inside("tof")} bin/offramp capture --help`],
+    ["and give it back", `${inside("tof")} bin/offramp service rm other`],
+    [
+      "which rule a packet meets, and why",
+      `${inside("tof")} bin/offramp trace --ue ${ue.ip} --dst ${internet.www} --dport 80`,
+    ],
+    [
+      "its packets, from the program itself (then ask again as the phone)",
+      `${inside("tof")} bin/offramp capture --ue ${ue.ip} --layer both --count 10 -w /tmp/offramp.pcapng`,
+    ],
+    ["all to the core, at once", `${inside("tof")} bin/offramp bypass on`],
+    ["and as configured again", `${inside("tof")} bin/offramp bypass off`],
     ["kill the control plane; traffic goes on", `kill -9 ${appliance.process?.pid ?? ""}`],
     ["watch the tunnel", `${inside("ran0")} tcpdump -ni eth0 udp port 2152`],
   ];

@@ -8,7 +8,7 @@
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
@@ -92,7 +92,7 @@ export class Process {
         resolve(127);
       });
       this.child.on("exit", (code, signal) => {
-        this.code ??= code ?? (signal === "SIGKILL" ? 137 : 143);
+        this.code ??= code ?? 128 + (signal ? constants.signals[signal] : 0);
         resolve(this.code);
       });
     });
