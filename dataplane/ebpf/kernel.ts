@@ -73,7 +73,7 @@ export function findLeft(ifindexes: { ifindex: number; name: string }[]): Left {
     const info = program.info;
     const maps = info.mapIds.map((id) => BpfMap.byId(id));
     const rodata = maps.find((map) => map.name.endsWith(".rodata"));
-    if (!rodata || !maps.some((map) => map.name === "ports" || map.name === "sessions")) {
+    if (!rodata || !maps.some((map) => map.name === "sessions")) {
       throw new DataplaneError(`adapter ${name} carries another XDP program: ${info.name} (id ${info.id})`, name);
     }
     let dataplane = 0;
