@@ -103,7 +103,8 @@ export class Kernel {
   private readonly ring: Ring;
   private told: layout.Values<typeof layout.event.fields>[] = [];
   private names: string[] = [];
-  private inner: BpfMap | undefined;
+  /** One for all rules that ever come: replacing it waits for the kernel's readers, each time. */
+  private readonly inner: BpfMap;
   private endpoints: string[] = [];
   private steering: SteeringRule[] = [];
   generation = 0;
@@ -125,6 +126,8 @@ export class Kernel {
     slow.update(0, u32(this.object.program("from_slow_uplink").fd));
     slow.update(c.MAX_DATAPLANES, u32(this.object.program("from_slow_reply").fd));
     this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
+    this.inner = this.rulesMap(64);
+    this.object.map("rules").update(0, u32(this.inner.fd));
   }
 
   private rulesMap(entries: number): BpfMap {
@@ -209,18 +212,14 @@ export class Kernel {
       return this.endpoints.indexOf(endpoint);
     };
     const rendered = renderRules({ rules: this.steering, protect: this.settings.protect }, hop);
-    const map = this.rulesMap(rules.length);
     rules.forEach((_, i) => {
-      map.update(i, rendered.rules.subarray(i * layout.rule.size, (i + 1) * layout.rule.size));
+      this.inner.update(i, rendered.rules.subarray(i * layout.rule.size, (i + 1) * layout.rule.size));
     });
     for (let i = 0; i < Math.max(1, this.endpoints.length); i++) {
       const { dst, src } = hopMac(i + 1);
       const value = { port: c.PORT_APPS, destination: octetsOf(dst), source: octetsOf(src) };
       this.object.map("next_hops").update(i, layout.nextHop.encode(value));
     }
-    this.object.map("rules").update(0, u32(map.fd));
-    this.inner?.close();
-    this.inner = map;
     this.generation++;
     const { cache_epoch } = layout.rulesHeader.decode(this.value("rules_state", 0));
     const header = { generation: this.generation, count: rules.length, cache_for: this.settings.cacheFor, cache_epoch };

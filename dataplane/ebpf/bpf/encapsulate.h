@@ -72,6 +72,14 @@ INLINE __u32 sum_inner(struct xdp_md *ctx, const struct packet *p, __u32 inner, 
 	return fold(sum);
 }
 
+/* Which of the gateway's source ports, and which identification: by flow, as the app knows it. Every bit of the ports
+ * reaches the lowest octet, which is what the source port takes. */
+INLINE __u32 flow_entropy(__u32 ports)
+{
+	ports = (ports ^ ports >> 16) * 0x9e3779b1;
+	return ports ^ ports >> 16;
+}
+
 /* A prebuilt header, and what has to be filled in. */
 struct prebuilt {
 	const __u8 *header;

@@ -165,9 +165,7 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 		if (!(ours->slots & 1 << slot % BEARER_SLOTS))
 			__sync_fetch_and_or(&ours->slots, 1 << slot % BEARER_SLOTS);
 	}
-	/* Which of the gateway's source ports, and which identification: by flow, as the app knows it. */
-	__u32 entropy = ports_down(p) * 0x9e3779b1;
-	if (!push_header(ctx, b, p, length, entropy ^ entropy >> 16, f->qfi))
+	if (!push_header(ctx, b, p, length, flow_entropy(ports_down(p)), f->qfi))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
 	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
 	count_service(service, 1, length);
@@ -222,8 +220,7 @@ INLINE int fast_reply(struct xdp_md *ctx)
 	if (!ours || !translate_fast(c, end, &v, protocol, 0))
 		return SLOW_WAY;
 	ours->at = t;
-	__u32 entropy = (__u32)ports_key * 0x9e3779b1;
-	if (!push_prebuilt(ctx, &prebuilt, 0, length, entropy ^ entropy >> 16, v.next_hop, CACHED_HEADER_MAX))
+	if (!push_prebuilt(ctx, &prebuilt, 0, length, flow_entropy(ports_key), v.next_hop, CACHED_HEADER_MAX))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
 	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
 	count_service(v.service, 1, length);
