@@ -173,6 +173,7 @@ INLINE void forget_bearer(struct bearer *b, __u32 session)
 			bpf_map_delete_elem(&tunnels, &b->key);
 	}
 	b->state = BEARER_FREE;
+	b->key.teid = 0; /* the tunnel may belong to another slot by the next time */
 	b->core_at = b->confirm_at = b->pair_teid = 0;
 }
 

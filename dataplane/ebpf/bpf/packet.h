@@ -350,7 +350,7 @@ INLINE int parse_inner(struct xdp_md *ctx, struct packet *p, int uplink, int cut
 	p->tcp_flags = 0;
 	p->ue_port = p->remote_port = 0;
 	if (p->inner_v6 == 0) {
-		if (c + 28 > end)
+		if (c + 20 > end)
 			return 1;
 		if (*(__u8 *)c != 0x45 || (!cut && be16(c + 2) != p->inner_length) || *(__u8 *)(c + 8) < 2)
 			return 1;
@@ -368,7 +368,7 @@ INLINE int parse_inner(struct xdp_md *ctx, struct packet *p, int uplink, int cut
 		p->l4_length = p->inner_length - 20;
 		c += 20;
 	} else if (p->inner_v6 == 1) {
-		if (c + 48 > end)
+		if (c + 40 > end)
 			return 1;
 		if ((!cut && be16(c + 4) + 40 != p->inner_length) || *(__u8 *)(c + 7) < 2)
 			return 1;
@@ -378,6 +378,8 @@ INLINE int parse_inner(struct xdp_md *ctx, struct packet *p, int uplink, int cut
 		p->l4 = at + 40;
 		p->l4_length = p->inner_length - 40;
 		if (p->protocol == 44) {
+			if (c + 48 > end)
+				return 1;
 			__u16 fragment = *(__u16 *)(c + 42);
 			p->protocol = *(__u8 *)(c + 40);
 			p->id = *(__u32 *)(c + 44);
