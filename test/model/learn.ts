@@ -338,7 +338,7 @@ export function refreshDownlink(state: State, p: Packet, t: Tunnel, proof: Proof
     if (claimTunnel?.endpoint === session.gateway && claimTunnel.peer === session.baseStation)
       adoptClaim(state, session);
   }
-  if (!samePsc(t.psc, p.psc) || !samePsc(b.psc, p.psc)) {
+  if (!samePsc(b.psc, p.psc)) {
     setHeader(b, p);
     t.psc = p.psc;
   }
