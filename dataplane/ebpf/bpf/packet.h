@@ -161,14 +161,14 @@ INLINE void parse_inner_addresses(struct packet *p, void *inner, void *end, int 
 	struct address *from = uplink ? &p->ue : &p->remote, *to = uplink ? &p->remote : &p->ue;
 
 	p->inner_v6 = 2;
-	if (inner + 20 > end)
+	if (inner + 20 > end || p->inner_length < 20)
 		return;
 	__u8 version = *(__u8 *)inner >> 4;
 	if (version == 4) {
 		p->inner_v6 = 0;
 		mapped(from, *(__u32 *)(inner + 12));
 		mapped(to, *(__u32 *)(inner + 16));
-	} else if (version == 6 && inner + 40 <= end) {
+	} else if (version == 6 && inner + 40 <= end && p->inner_length >= 40) {
 		p->inner_v6 = 1;
 		load_address(from, inner + 8);
 		load_address(to, inner + 24);
