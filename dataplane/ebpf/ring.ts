@@ -44,15 +44,32 @@ export class Ring {
     this.position = Atomics.load(this.consumer, 0);
   }
 
+  private consuming = false;
+  private closed = false;
+
   start(): void {
     this.poll ??= pollReadable(this.map.fd, () => this.consume());
   }
 
-  /** Handles what is there, at most `AT_ONCE` records. Returns how many. */
+  /**
+   * Handles what is there, at most `AT_ONCE` records. Returns how many. A listener may call `close`, or this again: the
+   * ring is left when the record at hand is done.
+   */
   consume(): number {
+    if (this.consuming || this.closed) return 0;
+    this.consuming = true;
+    try {
+      return this.handle();
+    } finally {
+      this.consuming = false;
+      if (this.closed) this.unmap();
+    }
+  }
+
+  private handle(): number {
     let handled = 0;
     const produced = Atomics.load(this.producer, 0);
-    while (this.position < produced && handled < AT_ONCE) {
+    while (!this.closed && this.position < produced && handled < AT_ONCE) {
       const at = Number(this.position & BigInt(this.size - 1));
       const header = Atomics.load(this.lengths, at / 4) >>> 0;
       if (header & BUSY) break;
@@ -89,7 +106,13 @@ export class Ring {
 
   /** Ends reading for good. The map is the caller's. */
   close(): void {
+    if (this.closed) return;
+    this.closed = true;
     this.stop();
+    if (!this.consuming) this.unmap();
+  }
+
+  private unmap(): void {
     libc.munmap(this.consumerAt, PAGE);
     libc.munmap(this.producerAt, PAGE + 2 * this.size);
   }

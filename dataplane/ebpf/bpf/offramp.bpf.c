@@ -148,6 +148,8 @@ INLINE int reply(struct xdp_md *ctx, int from_hold)
 			if (!first)
 				return drop(ctx, COUNTER_DROP_FRAGMENT);
 			key = first->flow;
+			p->remote_port = key.remote_port; /* one source port for all of a packet */
+			p->ue_port = key.ue_port;
 		}
 	}
 	f = bpf_map_lookup_elem(&flows, &key);

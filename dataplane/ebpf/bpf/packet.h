@@ -224,7 +224,7 @@ INLINE int parse_outer(struct xdp_md *ctx, struct packet *p, int uplink)
 			return COUNTER_PASS_NOT_GTPU;
 		udp_length = be16(c + 4);
 		if (fragment) {
-			if (udp_length + 20 <= total)
+			if (udp_length + 20 <= total || total < 36)
 				return COUNTER_PASS_MALFORMED;
 			udp_length = total - 20; /* what this fragment has of it */
 		} else if (udp_length + 20 != total) {
