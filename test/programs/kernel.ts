@@ -155,7 +155,8 @@ export class Kernel {
     this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
     while (this.object.map("free_slots").pop());
     this.object.map("capture").update(0, new Uint8Array(layout.capture.size));
-    this.configure({ ...defaults, ...settings });
+    this.settings = defaults;
+    this.configure(settings);
     this.setRules(rules);
     this.drain();
   }
