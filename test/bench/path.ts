@@ -5,15 +5,16 @@
  * tail-calls the program; the same with an empty program is subtracted. All programs take turns within each round, so
  * that a slow spell of the machine meets all of them. A verdict that is not the expected one ends the run without a figure.
  */
-import { fileURLToPath } from "node:url";
+
+import { defaults } from "../../controlplane/config/schema.ts";
+import { addressOctets } from "../../dataplane/ebpf/address.ts";
 import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject, type Program } from "../../dataplane/ebpf/bpf-object.ts";
-import { addressOctets } from "../../dataplane/ebpf/address.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
+import { Kernel, objectPath } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
 import { eth, frame, gtpu, ipv4, payload, sum16, tcp, udp } from "../packets/frame.ts";
 
-const build = fileURLToPath(new URL(import.meta.url.includes("/dist/") ? "../../../build/" : "../../build/", import.meta.url));
 const u32 = (value: number) => new Uint8Array(Uint32Array.of(value).buffer);
 
 const STATION = "198.18.1.10";
@@ -37,54 +38,74 @@ interface Sent {
 }
 
 const outer = (teid: number, inner: Parameters<typeof frame>[0]) =>
-  frame([eth(), ipv4({ src: STATION, dst: GATEWAY }), udp({ sport: 2152, dport: 2152, checksum: "zero" }), gtpu({ teid }), inner]);
+  frame([
+    eth(),
+    ipv4({ src: STATION, dst: GATEWAY }),
+    udp({ sport: 2152, dport: 2152, checksum: "zero" }),
+    gtpu({ teid }),
+    inner,
+  ]);
 
 /** A frame of 114 octets in the tunnel: an inner packet of 64. */
 const body = payload(24);
-const uplink = (dst: string, l4 = tcp({ sport: 40000, dport: 80, flags: "S" })) => outer(1, [ipv4({ src: ADDRESS, dst }), l4, body]);
+const uplink = (dst: string, l4 = tcp({ sport: 40000, dport: 80, flags: "S" })) =>
+  outer(1, [ipv4({ src: ADDRESS, dst }), l4, body]);
 
 export class PathBench {
-  readonly offramp: BpfObject;
+  readonly offramp: Kernel;
+  private readonly plane: BpfObject;
   readonly yard: BpfObject;
   private readonly rules: BpfMap;
+  private yardBy: "teid" | "address" | undefined;
 
+  /** With `flows` UEs of one flow each, over maps made as the appliance makes them with `limits` that hold these. */
   constructor(readonly flows: number) {
-    const sessions = Math.max(1024, flows);
-    const cached = Math.max(8192, 2 ** Math.ceil(Math.log2(flows * 8)));
-    const inner = BpfMap.create(MapType.array, "rules", { key: 4, value: layout.rule.size, entries: 1 }, { map_flags: MapFlag.innerMap });
+    const sessions = Math.max(defaults.limits.sessions, flows);
+    const limits = {
+      ...defaults.limits,
+      sessions,
+      flows: Math.max(defaults.limits.flows, flows),
+      // One peer teaches all, as fast as it can: these limits are not what is measured.
+      peerSessions: 2 ** 31,
+      learnRate: 2 ** 31,
+      learnBurst: 2 ** 31,
+      ueFlows: 2 ** 31,
+    };
+    this.offramp = new Kernel(limits, { maps: new Map(), programs: new Map() });
+    this.plane = this.offramp.dataplane(0, false);
+    const inner = BpfMap.create(
+      MapType.array,
+      "rules",
+      { key: 4, value: layout.rule.size, entries: 1 },
+      { map_flags: MapFlag.innerMap },
+    );
     this.rules = inner;
-    this.offramp = BpfObject.load(`${build}offramp.bpf.o`, {
-      constants: { DATAPLANE: 0, HZ: 250, CACHE_MASK: cached / 2 - 1, REPLY_CACHE_MASK: cached / 4 - 1 },
-      inner: { rules: inner },
-      maxEntries: {
-        ue_sessions: sessions,
-        sessions,
-        bearers: sessions * c.BEARER_SLOTS,
-        tunnels: sessions * 3,
-        free_slots: sessions,
-        flows: Math.max(4096, flows * 2),
-        injections: sessions,
-        cache: cached,
-        reply_cache: cached / 2,
-      },
-    });
-    this.yard = BpfObject.load(`${build}bench.bpf.o`, { maxEntries: { yards: Math.max(1024, flows) } });
+    this.yard = BpfObject.load(objectPath("bench.bpf.o"), { maxEntries: { yards: Math.max(1024, flows) } });
     const ports = this.offramp.map("ports");
-    for (const port of [c.PORT_ACCESS(0), c.PORT_CORE(0), c.PORT_RETURN, c.PORT_APPS, c.PORT_SLOW]) ports.update(port, u32(1));
+    for (const port of [c.PORT_ACCESS(0), c.PORT_CORE(0), c.PORT_RETURN, c.PORT_APPS, c.PORT_SLOW]) {
+      ports.update(port, u32(1));
+    }
     this.yard.map("yard_ports").update(0, u32(1));
     this.offramp.map("config").update(
       0,
       layout.config.encode({
         mtu_access: 1500,
         mtu_core: 1500,
-        peer_sessions: 2 ** 31,
-        learn_rate: 2 ** 31,
-        learn_burst: 2 ** 31,
-        ue_flows: 2 ** 31,
+        peer_sessions: limits.peerSessions,
+        learn_rate: limits.learnRate,
+        learn_burst: limits.learnBurst,
+        ue_flows: limits.ueFlows,
         max_sessions: sessions,
       }),
     );
-    this.offramp.map("next_hops").update(0, layout.nextHop.encode({ port: c.PORT_APPS, destination: Uint8Array.of(2, 0, 0, 0, 0, 1), source: Uint8Array.of(2, 0, 0, 0, 0, 2) }));
+    this.offramp.map("next_hops").update(
+      0,
+      layout.nextHop.encode({
+        port: c.PORT_APPS,
+        destination: Uint8Array.of(2, 0, 0, 0, 0, 1),
+        source: Uint8Array.of(2, 0, 0, 0, 0, 2),
+      }),
+    );
     const all = new Uint8Array(16).fill(255);
     inner.update(
       0,
@@ -104,35 +125,30 @@ export class PathBench {
       }),
     );
     this.offramp.map("rules").update(0, u32(inner.fd));
-    this.offramp.map("rules_state").update(0, layout.rulesHeader.encode({ generation: 1, count: 1, cache_for: 2 ** 30 }));
+    this.offramp
+      .map("rules_state")
+      .update(0, layout.rulesHeader.encode({ generation: 1, count: 1, cache_for: 2 ** 30 }));
     const bucket = new Uint8Array(131072);
     const host = new Uint8Array(131072);
     bucket[(203 << 8) | 0] = c.MAYBE_RULE_HOST;
     host[((203 << 8) | 0) ^ ((113 << 8) | 80)] = 1;
     this.offramp.map("maybe").update(0, layout.buckets.encode({ bucket, host }));
-    this.fillYard();
   }
 
-  private fillYard(): void {
-    const size = 64;
+  /** Uplink looks up by TEID, downlink by address: the table holds one of the two at a time. */
+  private fillYard(by: "teid" | "address"): void {
+    if (this.yardBy === by) return;
     const count = Math.max(1, this.flows);
-    const keys = new DataView(new ArrayBuffer(4 * count * 2));
-    const values = new Uint8Array(size * count);
+    const keys = (first: number): Uint8Array => {
+      const view = new DataView(new ArrayBuffer(4 * count));
+      for (let i = 0; i < count; i++) view.setUint32(i * 4, first + i);
+      return new Uint8Array(view.buffer);
+    };
     const yards = this.yard.map("yards");
-    // uplink looks up by TEID, downlink by address: one of the two at a time (see `sized`)
-    for (let i = 0; i < count; i++) keys.setUint32(i * 4, i + 1);
-    yards.updateBatch(new Uint8Array(keys.buffer, 0, 4 * count), values, count);
-  }
-
-  private yardByAddress(): void {
-    const size = 64;
-    const count = Math.max(1, this.flows);
-    const keys = new DataView(new ArrayBuffer(4 * count));
-    const yards = this.yard.map("yards");
-    for (let i = 0; i < count; i++) keys.setUint32(i * 4, i + 1);
-    yards.deleteBatch(new Uint8Array(keys.buffer), count);
-    for (let i = 0; i < count; i++) keys.setUint32(i * 4, UE_BASE + i);
-    yards.updateBatch(new Uint8Array(keys.buffer), new Uint8Array(size * count), count);
+    const [wanted, other] = by === "teid" ? [1, UE_BASE] : [UE_BASE, 1];
+    if (this.yardBy) yards.deleteBatch(keys(other), count);
+    yards.updateBatch(keys(wanted), new Uint8Array(yards.valueSize * count), count);
+    this.yardBy = by;
   }
 
   private prepare(sent: Sent, mode: "fixed" | "turn" | "random"): void {
@@ -144,9 +160,19 @@ export class PathBench {
     header.fill(0, 10, 12);
     header.fill(0, sent.ueAt - (at - 10), sent.ueAt - (at - 10) + 4);
     const sum = sum16(header);
-    [octets.length, mode === "fixed" ? 0 : this.flows, mode === "random" ? 1 : 0, 0, sent.ueAt, at, ((sum & 0xff) << 8) | (sum >> 8), sent.teidAt, UE_BASE].forEach(
-      (value, i) => view.setUint32(i * 4, value, true),
-    );
+    [
+      octets.length,
+      mode === "fixed" ? 0 : this.flows,
+      mode === "random" ? 1 : 0,
+      0,
+      sent.ueAt,
+      at,
+      ((sum & 0xff) << 8) | (sum >> 8),
+      sent.teidAt,
+      UE_BASE,
+    ].forEach((value, i) => {
+      view.setUint32(i * 4, value, true);
+    });
     state.set(octets.subarray(0, 112), 40);
     this.yard.map("harness_state").update(0, state);
     this.yard.map("under_test").update(0, u32(sent.program.fd));
@@ -156,7 +182,8 @@ export class PathBench {
   run(sent: Sent, repeat: number, mode: "fixed" | "turn" | "random"): number {
     this.prepare(sent, mode);
     const run = this.yard.program("harness").testRun(sent.octets, { repeat });
-    if (run.verdict !== sent.verdict) throw new Error(`${sent.program.name}: verdict ${run.verdict}, expected ${sent.verdict}: no figure`);
+    if (run.verdict !== sent.verdict)
+      throw new Error(`${sent.program.name}: verdict ${run.verdict}, expected ${sent.verdict}: no figure`);
     return run.nanoseconds;
   }
 
@@ -169,9 +196,16 @@ export class PathBench {
     return { learn, flow };
   }
 
-  uplinkPass = (): Sent => ({ program: this.offramp.program("access"), octets: uplink(ORIGIN), ueAt: 62, checksumAt: 60, teidAt: 46, verdict: REDIRECT });
+  uplinkPass = (): Sent => ({
+    program: this.plane.program("access"),
+    octets: uplink(ORIGIN),
+    ueAt: 62,
+    checksumAt: 60,
+    teidAt: 46,
+    verdict: REDIRECT,
+  });
   uplinkTaken = (syn = false): Sent => ({
-    program: this.offramp.program("access"),
+    program: this.plane.program("access"),
     octets: uplink(SERVICE, tcp({ sport: 40000, dport: 80, flags: syn ? "S" : "A" })),
     ueAt: 62,
     checksumAt: 60,
@@ -179,8 +213,16 @@ export class PathBench {
     verdict: REDIRECT,
   });
   downlinkPass = (): Sent => ({
-    program: this.offramp.program("core"),
-    octets: frame([eth(), ipv4({ src: GATEWAY, dst: STATION }), udp({ sport: 2152, dport: 2152, checksum: "zero" }), gtpu({ teid: 1 }), ipv4({ src: ORIGIN, dst: ADDRESS }), tcp({ sport: 80, dport: 40000, flags: "A" }), body]),
+    program: this.plane.program("core"),
+    octets: frame([
+      eth(),
+      ipv4({ src: GATEWAY, dst: STATION }),
+      udp({ sport: 2152, dport: 2152, checksum: "zero" }),
+      gtpu({ teid: 1 }),
+      ipv4({ src: ORIGIN, dst: ADDRESS }),
+      tcp({ sport: 80, dport: 40000, flags: "A" }),
+      body,
+    ]),
     ueAt: 66,
     checksumAt: 60,
     teidAt: 46,
@@ -188,7 +230,12 @@ export class PathBench {
   });
   reply = (): Sent => ({
     program: this.offramp.program("from_apps"),
-    octets: frame([eth(), ipv4({ src: APP, dst: ADDRESS }), tcp({ sport: 8080, dport: 40000, flags: "A" }), payload(72)]),
+    octets: frame([
+      eth(),
+      ipv4({ src: APP, dst: ADDRESS }),
+      tcp({ sport: 8080, dport: 40000, flags: "A" }),
+      payload(72),
+    ]),
     ueAt: 30,
     checksumAt: 24,
     teidAt: 0,
@@ -197,7 +244,11 @@ export class PathBench {
 
   /** ns per packet over the empty program, by name; all in turns. */
   measure(rounds: number, repeat: number, mode: "fixed" | "random"): Map<string, number[]> {
-    const yard = (name: string, like: Sent): Sent => ({ ...like, program: this.yard.program(name), verdict: name === "empty" ? 2 : REDIRECT });
+    const yard = (name: string, like: Sent): Sent => ({
+      ...like,
+      program: this.yard.program(name),
+      verdict: name === "empty" ? 2 : REDIRECT,
+    });
     const up = this.uplinkTaken();
     const results = new Map<string, number[]>();
     const note = (name: string, value: number) => results.set(name, [...(results.get(name) ?? []), value]);
@@ -209,10 +260,25 @@ export class PathBench {
         for (const [name, sent] of list) note(name, this.run(sent, repeat, mode) - base);
       }
     };
-    pass([["minimal, uplink", yard("minimal_up", up)], ["pass through, uplink", this.uplinkPass()], ["pass through, downlink", this.downlinkPass()], ["uplink taken", up]], false);
-    this.yardByAddress();
+    this.fillYard("teid");
+    pass(
+      [
+        ["minimal, uplink", yard("minimal_up", up)],
+        ["pass through, uplink", this.uplinkPass()],
+        ["pass through, downlink", this.downlinkPass()],
+        ["uplink taken", up],
+      ],
+      false,
+    );
+    this.fillYard("address");
     const reply = this.reply();
-    pass([["minimal, downlink", yard("minimal_down", reply)], ["downlink back", reply]], true);
+    pass(
+      [
+        ["minimal, downlink", yard("minimal_down", reply)],
+        ["downlink back", reply],
+      ],
+      true,
+    );
     return results;
   }
 

@@ -33,10 +33,22 @@ struct generator {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, STREAMS);
 	__type(key, __u32);
 	__type(value, struct generator);
-} generator SEC(".maps");
+} generators SEC(".maps");
+
+/* Which generators send in turn: the first `count`. */
+struct turns {
+	__u32 count, next;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct turns);
+} turns SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
@@ -64,7 +76,13 @@ SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
-	struct generator *g = bpf_map_lookup_elem(&generator, &zero);
+	struct turns *t = bpf_map_lookup_elem(&turns, &zero);
+
+	if (!t)
+		return XDP_ABORTED;
+	__u32 turn = t->next;
+	t->next = turn + 1 < t->count ? turn + 1 : 0;
+	struct generator *g = bpf_map_lookup_elem(&generators, &turn);
 	void *d = (void *)(long)ctx->data, *e = (void *)(long)ctx->data_end;
 
 	if (!g || d + FRAME_MAX - 16 > e)
@@ -142,6 +160,12 @@ SEC("xdp")
 int sink_bridge(struct xdp_md *ctx)
 {
 	return sink(ctx, 3);
+}
+
+SEC("xdp")
+int sink_direct(struct xdp_md *ctx)
+{
+	return sink(ctx, 4);
 }
 
 char LICENSE[] SEC("license") = "GPL";
