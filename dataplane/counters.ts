@@ -20,7 +20,11 @@ const c = (name: string, kind: CounterKind, text: string): CounterName => ({ nam
 
 export const counters: readonly CounterName[] = [
   c("pass_not_gtpu", "pass", "not GTP-U: another protocol, another port, another GTP version"),
-  c("pass_gtpu_control", "pass", "GTP-U signalling: Echo, Supported Extension Headers Notification, End Marker, others"),
+  c(
+    "pass_gtpu_control",
+    "pass",
+    "GTP-U signalling: Echo, Supported Extension Headers Notification, End Marker, others",
+  ),
   c("pass_no_rule", "pass", "user traffic that no rule takes"),
   c("pass_downlink", "pass", "user traffic from the core"),
   c("pass_bypass", "pass", "bypass is on"),

@@ -96,8 +96,10 @@ export function closeLeft(left: Left): void {
   for (const { program } of left.programs.values()) closeProgram(program);
 }
 
-function sizes(limits: Limits): Record<string, number> {
+/** Entries of the maps that bpf/maps.h calls resized. */
+export function sizes(limits: Limits): Record<string, number> {
   return {
+    injections: limits.sessions,
     ue_sessions: limits.sessions,
     sessions: limits.sessions,
     bearers: limits.sessions * BEARER_SLOTS,

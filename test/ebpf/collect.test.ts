@@ -3,13 +3,14 @@
  *
  * The kernel's maps with entries written by hand, as old as the test wants them.
  */
+import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { addressOctets } from "../../dataplane/ebpf/address.ts";
 import { Buckets } from "../../dataplane/ebpf/apply.ts";
 import { Collector, flowTimeout, twinOf } from "../../dataplane/ebpf/collect.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
-import { Kernel } from "../../dataplane/ebpf/kernel.ts";
+import { Kernel, sizes } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
 import { Tables } from "../../dataplane/ebpf/tables.ts";
 
@@ -107,6 +108,14 @@ function flow(options: FlowOptions): Uint8Array {
 }
 const present = (key: Uint8Array): boolean => map("flows").lookup(key) !== undefined;
 const entries = (): number => [...map("flows").keys()].length;
+
+test("every map whose size follows the limits has that size", () => {
+  const source = readFileSync("dataplane/ebpf/bpf/maps.h", "utf8");
+  const resized = [...source.matchAll(/\(resized\) \*\/\nstruct \{[^}]*\} (\w+) SEC/g)].map((match) => match[1]!);
+  const wanted = sizes(limits);
+  assert.equal(resized.sort(), Object.keys(wanted).sort());
+  for (const name of resized) assert.is(map(name).maxEntries, wanted[name], name);
+});
 
 test("how long flows may be idle depends on what they are and whether they were closed", () => {
   const of = (protocol: number, flags = 0, action = c.ACTION_TAKE): number => flowTimeout(protocol, action, flags);
