@@ -148,6 +148,21 @@ INLINE void set_tunnel_key(struct tunnel_key *key, const struct packet *p, int u
 	key->link = tunnel_link(DATAPLANE, p, uplink);
 }
 
+/* What the tunnel says has to be looked at again. */
+INLINE void uncache_tunnel(const struct tunnel *t, const struct tunnel_key *key)
+{
+	struct cache_key cached;
+
+	tunnel_cache_key(&cached, mapped_ipv4(&t->peer), mapped_ipv4(&key->endpoint), key->teid, key->link & 0xffffff, t->ue4,
+			 t->flags & TUNNEL_UPLINK ? KIND_TUNNEL_UP : KIND_TUNNEL_DOWN, t->psc);
+	cache_drop(&cached);
+}
+
+INLINE int same_tunnel_key(const struct tunnel_key *a, const struct tunnel_key *b)
+{
+	return a->teid == b->teid && a->link == b->link && same_address(&a->endpoint, &b->endpoint);
+}
+
 /* Forgets the tunnel of a bearer slot, but only if the tunnel is still that slot's. */
 INLINE void forget_bearer(struct bearer *b, __u32 session)
 {
@@ -156,11 +171,7 @@ INLINE void forget_bearer(struct bearer *b, __u32 session)
 	bump_session(session);
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &b->key);
 	if (t && ((t->flags & TUNNEL_IPV4 && t->session4 == session) || (t->flags & TUNNEL_IPV6 && t->session6 == session))) {
-		struct cache_key cached;
-		tunnel_cache_key(&cached, mapped_ipv4(&t->peer), mapped_ipv4(&b->key.endpoint), b->key.teid,
-				 b->key.link & 0xffffff, t->ue4, t->flags & TUNNEL_UPLINK ? KIND_TUNNEL_UP : KIND_TUNNEL_DOWN,
-				 t->psc);
-		cache_drop(&cached);
+		uncache_tunnel(t, &b->key);
 		/* the UE's other family may go on using it */
 		__u8 left = t->flags;
 		if (t->session4 == session)

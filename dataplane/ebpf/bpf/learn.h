@@ -339,7 +339,9 @@ GLOBAL int uplink_moved(struct xdp_md *ctx, struct packet *p, struct config *cfg
 		return COUNTER_PASS_UNPROVEN;
 	int moving = !same_address(&s->base_station, &p->source);
 	struct bearer *own = bearer_at(index, SLOT_UPLINK);
-	if (own && own->key.teid == p->teid && same_address(&own->key.endpoint, &p->destination))
+	struct tunnel_key key;
+	set_tunnel_key(&key, p, 1);
+	if (own && same_tunnel_key(&own->key, &key))
 		build_header(ctx, cfg, own, p, index);
 	t->peer = p->source;
 	if (moving) {

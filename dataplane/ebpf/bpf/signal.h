@@ -51,6 +51,7 @@ INLINE int refute(const struct packet *p, const struct tunnel *t, __u32 index, _
 			b->state = BEARER_STALE;
 			b->confirm_at = 0;
 			bump_session(index);
+			uncache_tunnel(t, &b->key); /* the core's next packet heals it */
 			count(COUNTER_NOTE_BEARER_STALE, 0);
 			tell(EVENT_STALE, s, index, 0, slot, GTPU_ERROR_INDICATION);
 		}
@@ -73,7 +74,7 @@ INLINE void uplink_refuted(__u32 index, __u32 epoch, const struct tunnel_key *ke
 		s->flags &= ~SESSION_CANDIDATE;
 	} else {
 		struct bearer *own = bearer_at(index, SLOT_UPLINK);
-		if (own && own->key.teid == key->teid && same_address(&own->key.endpoint, &key->endpoint)) {
+		if (own && same_tunnel_key(&own->key, key)) {
 			/* what follows goes to the core, which tells the base station the truth */
 			forget_bearer(own, index);
 			forget_downlinks(index);
