@@ -386,6 +386,7 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
   let flow = state.flows.get(key);
   if (flow && !sameTunnel(flow, p)) setTunnel(flow, p);
   if (!flow || flow.action === "pass") {
+    if (flow) forgetFlow(state, key, flow);
     const refused = decide(state, p, t, oracle);
     if (refused !== undefined) {
       rememberFirst(state, p, key);
