@@ -302,7 +302,7 @@ GLOBAL int learn_downlink(struct xdp_md *ctx, struct packet *p, struct config *c
 		if (target == ~0u)
 			target = DOWNLINK_SLOTS - 1;
 	}
-	if (proof && !own_gateway)
+	if (proof) /* whoever answers is the gateway, also after a change of owner */
 		s->gateway = p->source;
 	if (write_bearer(ctx, cfg, p, 0, index, s, target, downlink_state(s), 0)) {
 		count(COUNTER_NOTE_LEARNT, 0);
