@@ -283,7 +283,9 @@ export class Kernel {
     if (expected.notes && expected.notes.join() !== notes.join())
       problems.push(`notes: ${expected.notes.join() || "none"} -> ${notes.join() || "none"}`);
     if (problems.length > 0)
-      throw new Error(`(expected -> actual)\n${problems.join("\n")}\nin\n${describe(frame)}\nout\n${describe(ran.frame)}`);
+      throw new Error(
+        `(expected -> actual)\n${problems.join("\n")}\nin\n${describe(frame)}\nout\n${describe(ran.frame)}`,
+      );
     const out = expected.out ?? (expected.counter.startsWith("pass_") ? "same" : undefined);
     if (out !== undefined) sameFrame(ran.frame, out === "same" ? frame : out, expected.counter);
     return ran;

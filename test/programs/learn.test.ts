@@ -79,10 +79,19 @@ test("A7: one TEID at three gateways, to three base stations, for three UEs: thr
   const k = fresh();
   for (const n of [2, 3, 4]) {
     const who = `10.45.0.${n}`;
-    k.expect("access", up(otherUp(who), { from: `198.18.1.${n}`, to: `198.18.2.${n}`, teid: 7 }), { counter: "pass_no_rule", events: ["session-new"] });
-    k.expect("core", down(otherDown(who), { from: `198.18.2.${n}`, to: `198.18.1.${n}`, teid: 7 }), { counter: pass, events: ["downlink-learnt"] });
+    k.expect("access", up(otherUp(who), { from: `198.18.1.${n}`, to: `198.18.2.${n}`, teid: 7 }), {
+      counter: "pass_no_rule",
+      events: ["session-new"],
+    });
+    k.expect("core", down(otherDown(who), { from: `198.18.2.${n}`, to: `198.18.1.${n}`, teid: 7 }), {
+      counter: pass,
+      events: ["downlink-learnt"],
+    });
   }
-  k.expect("access", up(otherUp("10.45.0.9"), { from: station6, to: gateway6, teid: 0xffffffff }), { counter: "pass_no_rule", events: ["session-new"] });
+  k.expect("access", up(otherUp("10.45.0.9"), { from: station6, to: gateway6, teid: 0xffffffff }), {
+    counter: "pass_no_rule",
+    events: ["session-new"],
+  });
 });
 
 const refused: [string, Parameters<typeof up>[1], string, string, string][] = [
@@ -108,7 +117,11 @@ for (const [name, change, who, uplink, downlink] of refused) {
 }
 
 test("A4: configured peers and pools are the only ones that teach: pass_peer_refused", () => {
-  const k = fresh({ accessPeers: ["198.18.1.8/29"], corePeers: ["198.18.2.10"], uePools: ["10.45.0.0/16", "2001:db8:45::/48"] });
+  const k = fresh({
+    accessPeers: ["198.18.1.8/29"],
+    corePeers: ["198.18.2.10"],
+    uePools: ["10.45.0.0/16", "2001:db8:45::/48"],
+  });
   k.expect("access", up(otherUp(), { from: "198.18.1.16" }), { counter: "pass_peer_refused", events: [] });
   k.expect("access", up(otherUp(), { to: gateway2 }), { counter: "pass_peer_refused", events: [] });
   k.expect("access", up(otherUp("10.46.0.1")), { counter: "pass_peer_refused", events: [] });
@@ -119,35 +132,64 @@ test("A4: configured peers and pools are the only ones that teach: pass_peer_ref
 
 test("a peer that teaches too fast has to wait; others are not affected, and what is known goes on", () => {
   const k = fresh({ learnBurst: 2 });
-  for (const n of [2, 3]) k.expect("access", up(otherUp(`10.45.0.${n}`), { teid: n }), { counter: "pass_no_rule", events: ["session-new"] });
-  k.expect("access", up(otherUp("10.45.0.4"), { teid: 4 }), { counter: "pass_peer_refused", notes: ["note_learning_limited"], events: [] });
-  k.expect("access", up(otherUp("10.45.0.4"), { teid: 4, from: station2 }), { counter: "pass_no_rule", events: ["session-new"] });
+  for (const n of [2, 3])
+    k.expect("access", up(otherUp(`10.45.0.${n}`), { teid: n }), { counter: "pass_no_rule", events: ["session-new"] });
+  k.expect("access", up(otherUp("10.45.0.4"), { teid: 4 }), {
+    counter: "pass_peer_refused",
+    notes: ["note_learning_limited"],
+    events: [],
+  });
+  k.expect("access", up(otherUp("10.45.0.4"), { teid: 4, from: station2 }), {
+    counter: "pass_no_rule",
+    events: ["session-new"],
+  });
   k.expect("access", up(otherUp("10.45.0.2"), { teid: 2 }), { counter: "pass_no_rule", events: [] });
   k.expect("core", down(otherDown("10.45.0.2")), { counter: pass, events: ["downlink-learnt"] });
   k.expect("core", down(otherDown("10.45.0.3"), { teid: 3 }), { counter: pass, events: ["downlink-learnt"] });
-  k.expect("core", down(otherDown("10.45.0.5"), { teid: 5 }), { counter: "pass_peer_refused", notes: ["note_learning_limited"] });
+  k.expect("core", down(otherDown("10.45.0.5"), { teid: 5 }), {
+    counter: "pass_peer_refused",
+    notes: ["note_learning_limited"],
+  });
 });
 
 test("a peer's share of sessions is the limit for new UEs only, on either side", () => {
   const k = fresh({ peerSessions: 1 });
   k.expect("access", up(otherUp()), { counter: "pass_no_rule", events: ["session-new"] });
-  k.expect("access", up(otherUp("10.45.0.3"), { teid: 3 }), { counter: "pass_peer_refused", notes: ["note_learning_limited"] });
+  k.expect("access", up(otherUp("10.45.0.3"), { teid: 3 }), {
+    counter: "pass_peer_refused",
+    notes: ["note_learning_limited"],
+  });
   k.expect("core", down(otherDown("10.45.0.4"), { teid: 4 }), { counter: pass, events: ["session-new"] });
-  k.expect("core", down(otherDown("10.45.0.5"), { teid: 5 }), { counter: "pass_peer_refused", notes: ["note_learning_limited"] });
+  k.expect("core", down(otherDown("10.45.0.5"), { teid: 5 }), {
+    counter: "pass_peer_refused",
+    notes: ["note_learning_limited"],
+  });
   k.expect("core", down(otherDown()), { counter: pass, events: ["downlink-learnt"] });
 });
 
 test("A9: a full table is said, and nothing else changes: pass_table_full", () => {
   const k = fresh({ maxSessions: 1 });
   k.expect("access", up(otherUp()), { counter: "pass_no_rule", events: ["session-new"] });
-  k.expect("access", up(otherUp("10.45.0.3"), { teid: 3 }), { counter: "pass_table_full", events: ["table-full"], notes: ["note_full"] });
-  k.expect("core", down(otherDown("10.45.0.4"), { teid: 4 }), { counter: "pass_table_full", events: ["table-full"], notes: ["note_full"] });
+  k.expect("access", up(otherUp("10.45.0.3"), { teid: 3 }), {
+    counter: "pass_table_full",
+    events: ["table-full"],
+    notes: ["note_full"],
+  });
+  k.expect("core", down(otherDown("10.45.0.4"), { teid: 4 }), {
+    counter: "pass_table_full",
+    events: ["table-full"],
+    notes: ["note_full"],
+  });
   k.expect("access", up(otherUp()), { counter: "pass_no_rule", events: [] });
 });
 
 test("handover by downlink: the gateway sends to another base station, replies follow at once", () => {
   const k = taken();
-  k.expect("core", down(otherDown(), { to: station2, teid: 0x201 }), { counter: pass, events: ["moved"], notes: ["note_moved", "note_learnt"].sort((a, b) => (a < b ? -1 : 1)) });
+  k.expect("core", down(otherDown(), { to: station2, teid: 0x201 }), {
+    counter: pass,
+    events: ["moved"],
+    notes: ["note_moved", "note_learnt"].sort((a, b) => (a < b ? -1 : 1)),
+  });
   assert.is(k.bearers(ue), "down 201 live, up 100 live");
   assert.is(k.session(ue)?.baseStation, station2);
   const ran = k.expect("from_apps", fromApp(dnsDown()), { counter: "reply_downlink" });
@@ -217,7 +259,10 @@ test("… also when the core sends downlink of its own to where the claim came f
 test("a claim answered where the UE is known to be is another uplink bearer of its own", () => {
   const k = taken();
   k.expect("access", up(otherUp(), { teid: 0x101 }), { counter: "pass_unproven", events: ["candidate"] });
-  k.expect("core", down(pingAnswer(k, { candidate: true })), { counter: "drop_pinger_answer", events: ["bearer-new", "pinger-answer"] });
+  k.expect("core", down(pingAnswer(k, { candidate: true })), {
+    counter: "drop_pinger_answer",
+    events: ["bearer-new", "pinger-answer"],
+  });
   k.expect("access", up(otherUp(), { teid: 0x101 }), { counter: "pass_no_rule" });
   k.expect("access", up(dnsUp("second", 999), { teid: 0x101 }), { counter: "take_uplink" });
   k.expect("access", up(dnsUp(), { teid: 0x101 }), { counter: "take_uplink" });
@@ -225,14 +270,21 @@ test("a claim answered where the UE is known to be is another uplink bearer of i
 
 test("a downlink from another gateway contradicts what is known: it passes and teaches nothing: note_conflict", () => {
   const k = taken();
-  k.expect("core", down(otherDown(), { from: gateway2, teid: 0x201 }), { counter: pass, events: [], notes: ["note_conflict"] });
+  k.expect("core", down(otherDown(), { from: gateway2, teid: 0x201 }), {
+    counter: pass,
+    events: [],
+    notes: ["note_conflict"],
+  });
   assert.is(k.bearers(ue), "down 200 live, up 100 live");
   k.expect("core", down(otherDown("10.45.0.9")), { counter: pass, events: ["session-new"] });
 });
 
 test("… but the answer to a ping of ours proves it", () => {
   const k = taken();
-  k.expect("core", down(pingAnswer(k), { from: gateway2, teid: 0x201 }), { counter: "drop_pinger_answer", events: ["downlink-learnt", "pinger-answer"] });
+  k.expect("core", down(pingAnswer(k), { from: gateway2, teid: 0x201 }), {
+    counter: "drop_pinger_answer",
+    events: ["downlink-learnt", "pinger-answer"],
+  });
   assert.is(k.session(ue)?.gateway, gateway2);
 });
 

@@ -32,33 +32,89 @@ passes("A8: a frame of 14 octets passes", f.frame([f.eth({ type: 0x0800 })]), "p
 passes("A8: an unknown EtherType passes", f.frame([f.eth({ type: 0x88b7 }), f.zeros(60)]), "pass_not_gtpu");
 passes("A8: SCTP (S1AP, NGAP) passes", f.frame([f.eth(), outer4, f.sctp(), f.zeros(20)]), "pass_not_gtpu");
 passes("A8: TCP to port 2152 passes", f.frame([f.eth(), outer4, f.tcp({ dport: 2152 }), f.zeros(20)]), "pass_not_gtpu");
-passes("A8: GTP-C passes", f.frame([f.eth(), outer4, f.udp({ dport: 2123 }), f.gtpu({ type: 1 }), f.zeros(20)]), "pass_not_gtpu");
-passes("A8: IPv4 of another version passes", f.frame([f.eth(), f.ipv4({ version: 5 }), gtpPort, f.gtpu(), inner]), "pass_not_gtpu");
-passes("A8: IPv6 of another version passes", f.frame([f.eth(), f.ipv6({ version: 4 }), gtpPort, f.gtpu(), inner]), "pass_not_gtpu");
+passes(
+  "A8: GTP-C passes",
+  f.frame([f.eth(), outer4, f.udp({ dport: 2123 }), f.gtpu({ type: 1 }), f.zeros(20)]),
+  "pass_not_gtpu",
+);
+passes(
+  "A8: IPv4 of another version passes",
+  f.frame([f.eth(), f.ipv4({ version: 5 }), gtpPort, f.gtpu(), inner]),
+  "pass_not_gtpu",
+);
+passes(
+  "A8: IPv6 of another version passes",
+  f.frame([f.eth(), f.ipv6({ version: 4 }), gtpPort, f.gtpu(), inner]),
+  "pass_not_gtpu",
+);
 passes("A8: IPv6 with TCP passes", f.frame([f.eth(), outer6, f.tcp(), f.zeros(20)]), "pass_not_gtpu");
-passes("A8: IPv6 to another UDP port passes", f.frame([f.eth(), outer6, f.udp({ dport: 53 }), f.zeros(20)]), "pass_not_gtpu");
-passes("A8: an IPv6 frame cut off in its addresses passes", f.frame([f.eth(), outer6, gtpPort]).subarray(0, 60), "pass_not_gtpu");
+passes(
+  "A8: IPv6 to another UDP port passes",
+  f.frame([f.eth(), outer6, f.udp({ dport: 53 }), f.zeros(20)]),
+  "pass_not_gtpu",
+);
+passes(
+  "A8: an IPv6 frame cut off in its addresses passes",
+  f.frame([f.eth(), outer6, gtpPort]).subarray(0, 60),
+  "pass_not_gtpu",
+);
 passes(
   "A8: a third VLAN tag passes",
   f.frame([f.eth(), f.vlan(1), f.vlan(2), f.vlan(3), outer4, gtpPort, f.gtpu({ teid: 1 }), inner]),
   "pass_not_gtpu",
 );
-passes("A8: a tagged frame cut off behind its tags passes", f.frame([f.eth(), f.vlan(1), f.vlan(2), outer4, gtpPort]), "pass_not_gtpu");
+passes(
+  "A8: a tagged frame cut off behind its tags passes",
+  f.frame([f.eth(), f.vlan(1), f.vlan(2), outer4, gtpPort]),
+  "pass_not_gtpu",
+);
 passes("A8: GTP version 0 passes", f.frame([f.eth(), outer4, gtpPort, f.gtp0(), inner]), "pass_not_gtpu");
-passes("A8: GTP version 2 passes", f.frame([f.eth(), outer4, gtpPort, f.gtpu({ version: 2, teid: 1 }), inner]), "pass_not_gtpu");
-passes("A8: GTP' (PT 0) passes", f.frame([f.eth(), outer4, gtpPort, f.gtpu({ pt: 0, teid: 1 }), inner]), "pass_not_gtpu");
-passes("A8: an IPv6 fragment of something other than UDP passes", f.frame([f.eth(), outer6, f.fragmentHeader({ next: 6, more: true }), f.zeros(40)]), "pass_not_gtpu");
-passes("A8: a first IPv6 fragment to another port passes", f.frame([f.eth(), outer6, f.fragmentHeader({ more: true }), f.udp({ dport: 53 }), f.zeros(40)]), "pass_not_gtpu");
-passes("A8: a first IPv6 fragment cut off passes", f.frame([f.eth(), outer6, f.fragmentHeader({ next: 17, more: true }), f.zeros(8)]), "pass_not_gtpu");
+passes(
+  "A8: GTP version 2 passes",
+  f.frame([f.eth(), outer4, gtpPort, f.gtpu({ version: 2, teid: 1 }), inner]),
+  "pass_not_gtpu",
+);
+passes(
+  "A8: GTP' (PT 0) passes",
+  f.frame([f.eth(), outer4, gtpPort, f.gtpu({ pt: 0, teid: 1 }), inner]),
+  "pass_not_gtpu",
+);
+passes(
+  "A8: an IPv6 fragment of something other than UDP passes",
+  f.frame([f.eth(), outer6, f.fragmentHeader({ next: 6, more: true }), f.zeros(40)]),
+  "pass_not_gtpu",
+);
+passes(
+  "A8: a first IPv6 fragment to another port passes",
+  f.frame([f.eth(), outer6, f.fragmentHeader({ more: true }), f.udp({ dport: 53 }), f.zeros(40)]),
+  "pass_not_gtpu",
+);
+passes(
+  "A8: a first IPv6 fragment cut off passes",
+  f.frame([f.eth(), outer6, f.fragmentHeader({ next: 17, more: true }), f.zeros(8)]),
+  "pass_not_gtpu",
+);
 
-passes("outer IPv4 options pass", f.frame([f.eth(), f.ipv4({ options: new Uint8Array([1, 1, 1, 0]) }), gtpPort, f.gtpu({ teid: 1 }), inner]), "pass_options");
-passes("outer IPv4 with a header of four words passes", f.frame([f.eth(), f.ipv4({ ihl: 4 }), gtpPort, f.gtpu({ teid: 1 }), inner]), "pass_options");
+passes(
+  "outer IPv4 options pass",
+  f.frame([f.eth(), f.ipv4({ options: new Uint8Array([1, 1, 1, 0]) }), gtpPort, f.gtpu({ teid: 1 }), inner]),
+  "pass_options",
+);
+passes(
+  "outer IPv4 with a header of four words passes",
+  f.frame([f.eth(), f.ipv4({ ihl: 4 }), gtpPort, f.gtpu({ teid: 1 }), inner]),
+  "pass_options",
+);
 for (const [name, layer] of [
   ["hop-by-hop options", f.hopByHop()],
   ["a routing header", f.routing()],
   ["destination options", f.destinationOptions()],
 ] as const)
-  passes(`outer IPv6 with ${name} passes`, f.frame([f.eth(), outer6, layer, gtpPort, f.gtpu({ teid: 1 }), inner]), "pass_options");
+  passes(
+    `outer IPv6 with ${name} passes`,
+    f.frame([f.eth(), outer6, layer, gtpPort, f.gtpu({ teid: 1 }), inner]),
+    "pass_options",
+  );
 
 const gtp = (g: f.Gtpu, rest: f.Layers = inner) => f.frame([f.eth(), outer4, gtpPort, f.gtpu({ teid: 1, ...g }), rest]);
 const udpWith = (u: f.Udp, v6 = false) =>
@@ -68,16 +124,60 @@ passes("a UDP length above the IP payload passes", udpWith({ length: 200 }), "pa
 passes("an outer IPv6 payload length other than UDP's passes", udpWith({ length: 40 }, true), "pass_malformed");
 passes("a GTP-U length below the datagram passes", gtp({ length: 30 }), "pass_malformed");
 passes("a GTP-U length above the datagram passes", gtp({ length: 300 }), "pass_malformed");
-passes("a datagram too short for a GTP-U header passes", f.frame([f.eth(), f.ipv4({ length: 32 }), f.udp({ dport: 2152, length: 12 }), f.zeros(40)]), "pass_malformed");
+passes(
+  "a datagram too short for a GTP-U header passes",
+  f.frame([f.eth(), f.ipv4({ length: 32 }), f.udp({ dport: 2152, length: 12 }), f.zeros(40)]),
+  "pass_malformed",
+);
 passes("a frame that ends before its datagram passes", gtp({}).subarray(0, 80), "pass_malformed");
-passes("an S flag without its octets passes", f.frame([f.eth(), outer4, gtpPort, f.gtpu({ teid: 1, s: true, short: true })]), "pass_malformed");
-passes("… and with padding behind the datagram", f.frame([f.eth(), f.ipv4({ length: 36 }), f.udp({ dport: 2152, length: 16 }), f.gtpu({ teid: 1, s: true, short: true, length: 0 }), f.zeros(40)]), "pass_malformed");
-passes("an extension header of length 0 passes", gtp({ ext: [{ type: 0x40, content: new Uint8Array(2), length: 0 }] }), "pass_malformed");
-passes("an extension header that reaches behind the message passes", gtp({ ext: [{ type: 0x40, content: new Uint8Array(2), length: 200 }] }), "pass_malformed");
+passes(
+  "an S flag without its octets passes",
+  f.frame([f.eth(), outer4, gtpPort, f.gtpu({ teid: 1, s: true, short: true })]),
+  "pass_malformed",
+);
+passes(
+  "… and with padding behind the datagram",
+  f.frame([
+    f.eth(),
+    f.ipv4({ length: 36 }),
+    f.udp({ dport: 2152, length: 16 }),
+    f.gtpu({ teid: 1, s: true, short: true, length: 0 }),
+    f.zeros(40),
+  ]),
+  "pass_malformed",
+);
+passes(
+  "an extension header of length 0 passes",
+  gtp({ ext: [{ type: 0x40, content: new Uint8Array(2), length: 0 }] }),
+  "pass_malformed",
+);
+passes(
+  "an extension header that reaches behind the message passes",
+  gtp({ ext: [{ type: 0x40, content: new Uint8Array(2), length: 200 }] }),
+  "pass_malformed",
+);
 passes("an extension header announced and not there passes", gtp({ e: true, next: 0x85 }, []), "pass_malformed");
-passes("a chain that ends in the middle passes", gtp({ ext: [{ type: 0x40, content: new Uint8Array(2), next: 0x40 }] }, []), "pass_malformed");
-passes("a first IPv4 fragment that has all of its datagram passes", f.frame([f.eth(), f.ipv4({ mf: true }), gtpPort, f.gtpu({ teid: 1 }), inner]), "pass_malformed");
-passes("a first IPv6 fragment too short for GTP-U passes", f.frame([f.eth(), f.ipv6({ length: 20, next: 44 }), f.fragmentHeader({ next: 17, more: true }), f.udp({ dport: 2152 }), f.zeros(40)]), "pass_malformed");
+passes(
+  "a chain that ends in the middle passes",
+  gtp({ ext: [{ type: 0x40, content: new Uint8Array(2), next: 0x40 }] }, []),
+  "pass_malformed",
+);
+passes(
+  "a first IPv4 fragment that has all of its datagram passes",
+  f.frame([f.eth(), f.ipv4({ mf: true }), gtpPort, f.gtpu({ teid: 1 }), inner]),
+  "pass_malformed",
+);
+passes(
+  "a first IPv6 fragment too short for GTP-U passes",
+  f.frame([
+    f.eth(),
+    f.ipv6({ length: 20, next: 44 }),
+    f.fragmentHeader({ next: 17, more: true }),
+    f.udp({ dport: 2152 }),
+    f.zeros(40),
+  ]),
+  "pass_malformed",
+);
 
 passes("an extension header that its receiver must understand passes", gtp({ ext: [f.ext(0xc0)] }), "pass_extension");
 passes("a second PDU Session Container passes", gtp({ ext: [f.psc(), f.psc()] }), "pass_extension");

@@ -10,7 +10,26 @@ import * as c from "../../dataplane/ebpf/consts.ts";
 import { sameFrame } from "../packets/diff.ts";
 import * as f from "../packets/frame.ts";
 import { type Kernel, pinger } from "./kernel.ts";
-import { dnsDown, dnsUp, down, fresh, fromApp, gateway6, learnt, otherUp, pingAnswer, station, station2, station6, type Tunnel, ue, ue6, up, upTunnel, inTunnel } from "./scene.ts";
+import {
+  dnsDown,
+  dnsUp,
+  down,
+  fresh,
+  fromApp,
+  gateway6,
+  inTunnel,
+  learnt,
+  otherUp,
+  pingAnswer,
+  station,
+  station2,
+  station6,
+  type Tunnel,
+  ue,
+  ue6,
+  up,
+  upTunnel,
+} from "./scene.ts";
 
 const request = (change: f.Icmp = {}, from = ue): f.Layers =>
   from.includes(":")
@@ -32,7 +51,10 @@ for (const [name, change] of [
   ["tagged twice, with DSCP", { tags: [f.vlan(1), f.vlan(2)], ip: { tos: 0x28, ttl: 200 } }],
   ["with a PDU Session Container", { gtp: { ext: [f.psc({ type: 1, qfi: 5 })] } }],
   ["over IPv6", { from: station6, to: gateway6 }],
-  ["over IPv6 with varying source ports and a PDU Session Container", { from: station6, to: gateway6, sport: 33333, gtp: { ext: [f.psc({ type: 1, qfi: 5 })] } }],
+  [
+    "over IPv6 with varying source ports and a PDU Session Container",
+    { from: station6, to: gateway6, sport: 33333, gtp: { ext: [f.psc({ type: 1, qfi: 5 })] } },
+  ],
 ] as const) {
   test(`A5: the ping goes into the UE's uplink tunnel as the base station builds it: ${name}`, () => {
     const k = fresh();
@@ -77,14 +99,21 @@ test("A5: the answer teaches the downlink and is swallowed; replies that waited 
   const k = fresh();
   k.expect("access", up(dnsUp()), { counter: "take_uplink", events: ["session-new", "wanted"] });
   k.expect("from_apps", fromApp(dnsDown()), { counter: "slow_hold" });
-  k.expect("core", down(pingAnswer(k)), { counter: "drop_pinger_answer", events: ["downlink-learnt", "pinger-answer"], notes: ["note_learnt"] });
+  k.expect("core", down(pingAnswer(k)), {
+    counter: "drop_pinger_answer",
+    events: ["downlink-learnt", "pinger-answer"],
+    notes: ["note_learnt"],
+  });
   assert.is(k.bearers(ue), "down 200 draining, up 100 live");
 });
 
 test("A5: the same in IPv6", () => {
   const k = fresh();
   k.expect("access", up(otherUp(ue6)), { counter: "pass_no_rule" });
-  k.expect("core", down(pingAnswer(k, { to: ue6 })), { counter: "drop_pinger_answer", events: ["downlink-learnt", "pinger-answer"] });
+  k.expect("core", down(pingAnswer(k, { to: ue6 })), {
+    counter: "drop_pinger_answer",
+    events: ["downlink-learnt", "pinger-answer"],
+  });
 });
 
 test("A5: a late answer, of an incarnation that is gone, is swallowed as well", () => {
@@ -95,10 +124,29 @@ test("A5: a late answer, of an incarnation that is gone, is swallowed as well", 
 for (const [name, layers] of [
   ["another identifier", (k: Kernel) => pingAnswer(k, { id: 1 })],
   ["another cookie", () => [f.ipv4({ src: pinger.target, dst: ue }), f.icmp({ type: 0, id: pinger.id }), f.zeros(24)]],
-  ["a request", () => [f.ipv4({ src: pinger.target, dst: ue }), f.icmp({ type: 8, id: pinger.id }), f.payload(pinger.cookie), f.zeros(16)]],
-  ["something shorter", () => [f.ipv4({ src: pinger.target, dst: ue }), f.icmp({ type: 0, id: pinger.id }), f.payload(pinger.cookie)]],
+  [
+    "a request",
+    () => [
+      f.ipv4({ src: pinger.target, dst: ue }),
+      f.icmp({ type: 8, id: pinger.id }),
+      f.payload(pinger.cookie),
+      f.zeros(16),
+    ],
+  ],
+  [
+    "something shorter",
+    () => [f.ipv4({ src: pinger.target, dst: ue }), f.icmp({ type: 0, id: pinger.id }), f.payload(pinger.cookie)],
+  ],
   ["UDP", () => [f.ipv4({ src: pinger.target, dst: ue }), f.udp(), f.zeros(40)]],
-  ["an IPv6 request", () => [f.ipv6({ src: pinger.target6, dst: ue6 }), f.icmpv6({ id: pinger.id }), f.payload(pinger.cookie), f.zeros(16)]],
+  [
+    "an IPv6 request",
+    () => [
+      f.ipv6({ src: pinger.target6, dst: ue6 }),
+      f.icmpv6({ id: pinger.id }),
+      f.payload(pinger.cookie),
+      f.zeros(16),
+    ],
+  ],
 ] as const) {
   test(`A8: ${name} from the pinger's target is the UE's own traffic and passes`, () => {
     const k = learnt();
@@ -113,13 +161,20 @@ test("A8: without a pinger nothing is swallowed", () => {
 
 test("A5: an answer on another TEID of the same place replaces the bearers that were known", () => {
   const k = learnt();
-  k.expect("core", down(pingAnswer(k), { teid: 0x201 }), { counter: "drop_pinger_answer", events: ["downlink-learnt", "pinger-answer"] });
+  k.expect("core", down(pingAnswer(k), { teid: 0x201 }), {
+    counter: "drop_pinger_answer",
+    events: ["downlink-learnt", "pinger-answer"],
+  });
   assert.is(k.bearers(ue), "down 201 live, up 100 live");
 });
 
 test("A5: on a stale tunnel the answer goes on to the base station, and only a second one after 250 ms confirms it", () => {
   const k = learnt();
-  k.expect("access", f.frame([f.eth(), f.ipv4(), f.udp({ dport: 2152 }), f.errorIndication({ teid: 0x200, peer: station })]), { counter: "pass_error_indication" });
+  k.expect(
+    "access",
+    f.frame([f.eth(), f.ipv4(), f.udp({ dport: 2152 }), f.errorIndication({ teid: 0x200, peer: station })]),
+    { counter: "pass_error_indication" },
+  );
   k.expect("core", down(pingAnswer(k)), { counter: "pass_downlink", out: "same", events: ["pinger-answer"] });
   k.expect("core", down(pingAnswer(k)), { counter: "pass_downlink", events: ["pinger-answer"] });
   assert.is(k.bearers(ue), "down 200 stale, up 100 live");

@@ -9,7 +9,7 @@
  */
 import type { SteeringRule } from "../../dataplane/steering.ts";
 import * as f from "../packets/frame.ts";
-import { hopMac, kernel, type Kernel, pinger, type Settings } from "./kernel.ts";
+import { hopMac, type Kernel, kernel, pinger, type Settings } from "./kernel.ts";
 
 export const ue = "10.45.0.2";
 export const ue6 = "2001:db8:45:2::7";
@@ -26,7 +26,13 @@ export const service = { web: "203.0.113.80", web2: "203.0.113.81", dns: "203.0.
 export const route = "198.51.100.20";
 export const first = "203.0.113.44";
 export const web6 = "2001:db8:80::80";
-export const app = { web: "10.60.0.10", dns: "10.60.0.11", any: "10.60.0.12", first: "10.60.0.14", web6: "2001:db8:60::10" };
+export const app = {
+  web: "10.60.0.10",
+  dns: "10.60.0.11",
+  any: "10.60.0.12",
+  first: "10.60.0.14",
+  web6: "2001:db8:60::10",
+};
 
 const rule = (id: number, partial: Partial<SteeringRule>): SteeringRule => ({
   id,
@@ -66,6 +72,11 @@ export const rules: SteeringRule[] = [
 ];
 export { rule };
 
+/** A rule of `rules` by its id, changed. */
+export function changed(id: number, change: Partial<SteeringRule>): SteeringRule {
+  return rule(id, { ...rules.find((one) => one.id === id), ...change });
+}
+
 /** Next hops in the order in which the endpoints appear in `rules`. */
 export const hop = { web: 1, dns: 2, any: 3, web6: 4, first: 5 };
 
@@ -90,7 +101,11 @@ export function inTunnel(tunnel: Tunnel, inner: f.Layers, behind: f.Layers = [])
     f.eth(tunnel.mac),
     tunnel.tags ?? [],
     f.ip(tunnel.from, tunnel.to, tunnel.ip),
-    f.udp({ sport: tunnel.sport ?? 2152, dport: 2152, checksum: tunnel.sum ?? (tunnel.from.includes(":") ? "auto" : "zero") }),
+    f.udp({
+      sport: tunnel.sport ?? 2152,
+      dport: 2152,
+      checksum: tunnel.sum ?? (tunnel.from.includes(":") ? "auto" : "zero"),
+    }),
     f.gtpu({ teid: tunnel.teid, ...tunnel.gtp }),
     inner,
     behind,
@@ -138,7 +153,10 @@ export const otherDown = (to = ue): f.Layers => [
 ];
 
 /** The core's answer to a ping of ours. */
-export function pingAnswer(k: Kernel, change: { candidate?: boolean; id?: number; to?: string; epoch?: number } = {}): f.Layers {
+export function pingAnswer(
+  k: Kernel,
+  change: { candidate?: boolean; id?: number; to?: string; epoch?: number } = {},
+): f.Layers {
   const to = change.to ?? ue;
   const s = k.session(to) ?? { index: 0, epoch: 0 };
   const data = f.concat(pinger.cookie, new Uint8Array(Uint32Array.of(s.index, change.epoch ?? s.epoch).buffer));
@@ -156,7 +174,11 @@ export function fresh(settings: Partial<Settings> = {}, list: readonly SteeringR
 }
 
 /** … with the UE's uplink and downlink learnt, through these tunnels. */
-export function learnt(settings: Partial<Settings> = {}, change: { up?: Partial<Tunnel>; down?: Partial<Tunnel> } = {}, of = ue): Kernel {
+export function learnt(
+  settings: Partial<Settings> = {},
+  change: { up?: Partial<Tunnel>; down?: Partial<Tunnel> } = {},
+  of = ue,
+): Kernel {
   const k = fresh(settings);
   k.expect("access", up(otherUp(of), change.up), { counter: "pass_no_rule", events: ["session-new"] });
   k.expect("core", down(otherDown(of), change.down), { counter: "pass_downlink", events: ["downlink-learnt"] });

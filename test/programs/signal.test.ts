@@ -8,13 +8,42 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as f from "../packets/frame.ts";
 import type { Kernel } from "./kernel.ts";
-import { dnsDown, dnsUp, down, fromApp, fresh, gateway, gateway2, inTunnel, learnt, otherDown, otherUp, station, station2, station6, gateway6, type Tunnel, ue, up } from "./scene.ts";
+import {
+  dnsDown,
+  dnsUp,
+  down,
+  fresh,
+  fromApp,
+  gateway,
+  gateway2,
+  gateway6,
+  inTunnel,
+  learnt,
+  otherDown,
+  otherUp,
+  station,
+  station2,
+  station6,
+  type Tunnel,
+  ue,
+  up,
+} from "./scene.ts";
 
 const control = "pass_gtpu_control";
 const signal = (from: string, to: string, layers: f.Layers, tags: f.Layer[] = []): Uint8Array =>
-  f.frame([f.eth(), tags, f.ip(from, to), f.udp({ sport: 40123, dport: 2152, checksum: from.includes(":") ? "auto" : "zero" }), layers]);
-const indication = (teid: number, from: string, to: string, change: Partial<Parameters<typeof f.errorIndication>[0]> = {}) =>
-  signal(from, to, f.errorIndication({ teid, peer: from, ...change }));
+  f.frame([
+    f.eth(),
+    tags,
+    f.ip(from, to),
+    f.udp({ sport: 40123, dport: 2152, checksum: from.includes(":") ? "auto" : "zero" }),
+    layers,
+  ]);
+const indication = (
+  teid: number,
+  from: string,
+  to: string,
+  change: Partial<Parameters<typeof f.errorIndication>[0]> = {},
+) => signal(from, to, f.errorIndication({ teid, peer: from, ...change }));
 const aboutUs = (change = {}) => indication(0x200, station, gateway, change);
 /** The last packet in the downlink tunnel was ours. */
 function replied(): Kernel {
@@ -28,7 +57,13 @@ for (const side of ["access", "core"] as const) {
   test(`A8: Echo, Supported Extension Headers Notification, End Marker and unknown messages pass on the ${side} side, and restart counters mean nothing`, () => {
     const k = learnt();
     const [from, to] = side === "access" ? [station, gateway] : [gateway, station];
-    for (const layers of [f.echo(), f.echo({ response: true, recovery: 7 }), f.echo({ response: true, recovery: 8 }), f.supportedExtensions(), [f.gtpu({ type: 99, teid: 5 }), f.zeros(8)]])
+    for (const layers of [
+      f.echo(),
+      f.echo({ response: true, recovery: 7 }),
+      f.echo({ response: true, recovery: 8 }),
+      f.supportedExtensions(),
+      [f.gtpu({ type: 99, teid: 5 }), f.zeros(8)],
+    ])
       k.expect(side, signal(from, to, [layers]), { counter: control, events: [] });
     assert.is(k.bearers(ue), "down 200 live, up 100 live");
   });
@@ -89,7 +124,11 @@ test("an Error Indication without a sequence number, and between IPv6 addresses,
 
 test("from the core: the gateway does not know the uplink tunnel: it is gone with its session's flows, and the UE stands aside", () => {
   const k = replied();
-  k.expect("core", indication(0x100, gateway, station), { counter: "pass_error_indication", out: "same", events: ["stale"] });
+  k.expect("core", indication(0x100, gateway, station), {
+    counter: "pass_error_indication",
+    out: "same",
+    events: ["stale"],
+  });
   assert.is(k.bearers(ue), "");
   k.expect("from_apps", fromApp(dnsDown()), { counter: "drop_no_flow" });
   k.expect("access", up(dnsUp()), { counter: "pass_aside" });
@@ -105,7 +144,11 @@ test("from the core about a claim: the claim is void, the owner stays", () => {
 
 test("from the core about another's tunnel, or sent to another base station, changes nothing", () => {
   const k = replied();
-  for (const frame of [indication(0x100, gateway2, station), indication(0x100, gateway, station2), indication(0x200, gateway, station)])
+  for (const frame of [
+    indication(0x100, gateway2, station),
+    indication(0x100, gateway, station2),
+    indication(0x200, gateway, station),
+  ])
     k.expect("core", frame, { counter: "pass_error_indication", events: [] });
   assert.is(k.bearers(ue), "down 200 live, up 100 live");
 });
@@ -126,7 +169,11 @@ test("a stale bearer lives again with the core's next packet", () => {
 
 test("an End Marker from the tunnel's own gateway ends the bearer, and its replies wait", () => {
   const k = replied();
-  k.expect("core", signal(gateway, station, [f.endMarker(0x200)]), { counter: control, out: "same", events: ["stale"] });
+  k.expect("core", signal(gateway, station, [f.endMarker(0x200)]), {
+    counter: control,
+    out: "same",
+    events: ["stale"],
+  });
   assert.is(k.bearers(ue), "up 100 live");
   k.expect("from_apps", fromApp(dnsDown()), { counter: "slow_hold" });
 });

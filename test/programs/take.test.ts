@@ -12,8 +12,8 @@ import {
   app,
   dnsDown,
   dnsUp,
-  fromApp,
   fresh,
+  fromApp,
   hop,
   inTunnel,
   learnt,
@@ -42,9 +42,15 @@ test("A6: TCP: destination address and port become the endpoint's, everything el
   const k = learnt();
   const ipOf = (dst: string) => f.ipv4({ src: ue, dst, tos: 0x28, ttl: 60, id: 4711, df: true });
   const segment = (dport: number, flags: string) => f.tcp({ sport: 40000, dport, flags, seq: 7, ack: 9, window: 512 });
-  k.expect("access", up([ipOf(service.web), segment(80, "S")]), { counter: "take_uplink", out: toApp(hop.web, [ipOf(app.web), segment(8080, "S")]) });
+  k.expect("access", up([ipOf(service.web), segment(80, "S")]), {
+    counter: "take_uplink",
+    out: toApp(hop.web, [ipOf(app.web), segment(8080, "S")]),
+  });
   const rest = f.payload("GET / HTTP/1.1");
-  k.expect("access", up([ipOf(service.web), segment(80, "PA"), rest]), { counter: "take_uplink", out: toApp(hop.web, [ipOf(app.web), segment(8080, "PA"), rest]) });
+  k.expect("access", up([ipOf(service.web), segment(80, "PA"), rest]), {
+    counter: "take_uplink",
+    out: toApp(hop.web, [ipOf(app.web), segment(8080, "PA"), rest]),
+  });
 });
 
 test("A6: UDP: TTL, DSCP, identification and DF stay; without a port in the rule the port stays", () => {
@@ -56,7 +62,10 @@ test("a UDP checksum of 0 stays 0 (RFC 768)", () => {
   for (const cacheFor of [0, 1 << 30]) {
     const k = learnt({ cacheFor });
     for (let n = 0; n < 2; n++)
-      k.expect("access", up(udp(ue, service.any, "zero")), { counter: "take_uplink", out: toApp(hop.any, udp(ue, app.any, "zero")) });
+      k.expect("access", up(udp(ue, service.any, "zero")), {
+        counter: "take_uplink",
+        out: toApp(hop.any, udp(ue, app.any, "zero")),
+      });
   }
 });
 
@@ -64,8 +73,15 @@ test("a UDP checksum that would become 0 becomes 0xffff", () => {
   for (const cacheFor of [0, 1 << 30]) {
     const k = learnt({ cacheFor });
     // Two octets of payload that make the app's checksum come out as 0: what is missing in the sum.
-    const missing = sumOf(f.packet([f.ipv4({ src: ue, dst: app.any }), f.udp({ sport: 1, dport: 9 }), f.payload(new Uint8Array(2))]), 26);
-    const layers = (to: string): f.Layers => [f.ipv4({ src: ue, dst: to }), f.udp({ sport: 1, dport: 9 }), f.payload(f.u16(missing))];
+    const missing = sumOf(
+      f.packet([f.ipv4({ src: ue, dst: app.any }), f.udp({ sport: 1, dport: 9 }), f.payload(new Uint8Array(2))]),
+      26,
+    );
+    const layers = (to: string): f.Layers => [
+      f.ipv4({ src: ue, dst: to }),
+      f.udp({ sport: 1, dport: 9 }),
+      f.payload(f.u16(missing)),
+    ];
     const wanted = toApp(hop.any, layers(app.any));
     assert.is(f.get16(wanted, 14 + 26), 0xffff);
     for (let n = 0; n < 2; n++) k.expect("access", up(layers(service.any)), { counter: "take_uplink", out: wanted });
@@ -99,7 +115,11 @@ for (const [name, transport] of [
 ] as const) {
   test(`A6: IPv6 inside: ${name}: the checksum follows the address`, () => {
     const k = fresh();
-    const of = (to: string): f.Layers => [f.ipv6({ src: ue6, dst: to, tos: 0x28, flow: 0x12345 }), transport, f.payload("odd")];
+    const of = (to: string): f.Layers => [
+      f.ipv6({ src: ue6, dst: to, tos: 0x28, flow: 0x12345 }),
+      transport,
+      f.payload("odd"),
+    ];
     k.expect("access", up(of(web6)), { counter: "take_uplink", out: toApp(hop.web6, of("2001:db8:60::10")) });
   });
 }
@@ -113,11 +133,17 @@ for (const [name, change] of [
   ["S and PN", { gtp: { seq: 1, npdu: 2 } }],
   ["a PDU Session Container", { gtp: { ext: [f.psc({ type: 1, qfi: 9 })] } }],
   ["S and a PDU Session Container", { gtp: { seq: 5, ext: [f.psc({ type: 1, qfi: 9 })] } }],
-  ["a PDU Session Container behind another extension header", { gtp: { ext: [f.ext(0x40, 2), f.psc({ type: 1, qfi: 9 })] } }],
+  [
+    "a PDU Session Container behind another extension header",
+    { gtp: { ext: [f.ext(0x40, 2), f.psc({ type: 1, qfi: 9 })] } },
+  ],
   ["a long PDU Session Container", { gtp: { ext: [f.psc({ type: 1, qfi: 9, size: 6 })] } }],
   ["a UDP checksum outside", { sum: "auto" as const }],
   ["IPv6 outside", { from: "2001:db8:1::10", to: "2001:db8:2::10" }],
-  ["IPv6 outside, two tags and a PDU Session Container", { from: "2001:db8:1::10", to: "2001:db8:2::10", tags: [f.vlan(1), f.vlan(2)], gtp: { ext: [f.psc({ type: 1 })] } }],
+  [
+    "IPv6 outside, two tags and a PDU Session Container",
+    { from: "2001:db8:1::10", to: "2001:db8:2::10", tags: [f.vlan(1), f.vlan(2)], gtp: { ext: [f.psc({ type: 1 })] } },
+  ],
 ] as const) {
   test(`A3, A7: out of a tunnel with ${name}, IPv4 and IPv6 inside; the second packet as the first`, () => {
     const k = fresh();
@@ -126,7 +152,10 @@ for (const [name, change] of [
       [udp(ue6, web6), toApp(hop.web6, udp(ue6, app.web6))],
     ] as const) {
       for (let n = 0; n < 3; n++)
-        k.expect("access", inTunnel({ ...upTunnel, ...change } as typeof upTunnel, inner[0]), { counter: "take_uplink", out: inner[1] });
+        k.expect("access", inTunnel({ ...upTunnel, ...change } as typeof upTunnel, inner[0]), {
+          counter: "take_uplink",
+          out: inner[1],
+        });
     }
   });
 }
@@ -152,7 +181,11 @@ for (const [name, options, clamped] of [
   ["at an odd place", mssAt(1, 1460, 3), mssAt(1, 1416, 3)],
   ["behind two fillers", mssAt(2, 0xffff, 2), mssAt(2, 1416, 2)],
   ["behind three fillers", mssAt(3, 1417, 1), mssAt(3, 1416, 1)],
-  ["behind SACK permitted and a window scale", f.concat(f.hex("04020303 07"), mssAt(0, 9000, 3)), f.concat(f.hex("04020303 07"), mssAt(0, 1416, 3))],
+  [
+    "behind SACK permitted and a window scale",
+    f.concat(f.hex("04020303 07"), mssAt(0, 9000, 3)),
+    f.concat(f.hex("04020303 07"), mssAt(0, 1416, 3)),
+  ],
   ["last of 40 octets", mssAt(36, 1460, 0), mssAt(36, 1416, 0)],
   ["that is small enough", mssAt(0, 1416, 0), mssAt(0, 1416, 0)],
   ["of a wrong size, which is left alone", f.hex("02030fff"), f.hex("02030fff")],
@@ -162,7 +195,10 @@ for (const [name, options, clamped] of [
 ] as const) {
   test(`the MSS option of a SYN ${name}: never above what fits, and the checksum follows`, () => {
     const k = learnt();
-    const syn = (to: string, dport: number, list: Uint8Array): f.Layers => [f.ipv4({ src: ue, dst: to }), f.tcp({ dport, flags: "S", options: list })];
+    const syn = (to: string, dport: number, list: Uint8Array): f.Layers => [
+      f.ipv4({ src: ue, dst: to }),
+      f.tcp({ dport, flags: "S", options: list }),
+    ];
     const wanted = toApp(hop.web, syn(app.web, 8080, clamped));
     k.expect("access", up(syn(service.web, 80, options)), {
       counter: "take_uplink",
@@ -175,21 +211,35 @@ for (const [name, options, clamped] of [
 test("the MSS allows for the outer header and the inner one: IPv6 in IPv6 1500 − 64 − 60, and a small access MTU never below 88", () => {
   const syn = (from: string, to: string, mss: number): f.Layers => [f.ip(from, to), f.tcp({ flags: "S", mss })];
   const k = fresh();
-  k.expect("access", up(syn(ue6, web6, 1460), { from: "2001:db8:1::10", to: "2001:db8:2::10" }), { counter: "take_uplink", out: toApp(hop.web6, syn(ue6, app.web6, 1376)) });
+  k.expect("access", up(syn(ue6, web6, 1460), { from: "2001:db8:1::10", to: "2001:db8:2::10" }), {
+    counter: "take_uplink",
+    out: toApp(hop.web6, syn(ue6, app.web6, 1376)),
+  });
   const small = fresh({ mtuAccess: 100 });
-  small.expect("access", up(syn(ue, service.any, 1460)), { counter: "take_uplink", out: toApp(hop.any, syn(ue, app.any, 88)) });
+  small.expect("access", up(syn(ue, service.any, 1460)), {
+    counter: "take_uplink",
+    out: toApp(hop.any, syn(ue, app.any, 88)),
+  });
 });
 
 test("a SYN without options stays as it is, and an MSS in another segment is not touched", () => {
   const k = learnt();
   k.expect("access", up(tcpUp()), { counter: "take_uplink", notes: [] });
-  const ack = (to: string, dport: number): f.Layers => [f.ipv4({ src: ue, dst: to }), f.tcp({ dport, flags: "A", mss: 1460 })];
-  k.expect("access", up(ack(service.web, 80)), { counter: "take_uplink", out: toApp(hop.web, ack(app.web, 8080)), notes: [] });
+  const ack = (to: string, dport: number): f.Layers => [
+    f.ipv4({ src: ue, dst: to }),
+    f.tcp({ dport, flags: "A", mss: 1460 }),
+  ];
+  k.expect("access", up(ack(service.web, 80)), {
+    counter: "take_uplink",
+    out: toApp(hop.web, ack(app.web, 8080)),
+    notes: [],
+  });
 });
 
 test("A11: two services on one endpoint and the same UE port: the app sees two ports, and both answers find their way", () => {
   const k = learnt();
-  const seen = (sport: number): Uint8Array => toApp(hop.web, [f.ipv4({ src: ue, dst: app.web }), f.tcp({ sport, dport: 8080, flags: "S" })]);
+  const seen = (sport: number): Uint8Array =>
+    toApp(hop.web, [f.ipv4({ src: ue, dst: app.web }), f.tcp({ sport, dport: 8080, flags: "S" })]);
   k.expect("access", up(tcpUp()), { counter: "take_uplink", out: seen(40000) });
   const ran = k.expect("access", up(tcpUp({}, service.web2)), { counter: "take_uplink" });
   const port = f.get16(ran.frame, 34);
@@ -199,7 +249,11 @@ test("A11: two services on one endpoint and the same UE port: the app sees two p
     [40000, service.web],
     [port, service.web2],
   ] as const) {
-    const reply = k.expect("from_apps", fromApp([f.ipv4({ src: app.web, dst: ue }), f.tcp({ sport: 8080, dport: app_, flags: "SA" })]), { counter: "reply_downlink" });
+    const reply = k.expect(
+      "from_apps",
+      fromApp([f.ipv4({ src: app.web, dst: ue }), f.tcp({ sport: 8080, dport: app_, flags: "SA" })]),
+      { counter: "reply_downlink" },
+    );
     const inner = f.packet([f.ipv4({ src: from, dst: ue }), f.tcp({ sport: 80, dport: 40000, flags: "SA" })]);
     sameFrame(reply.frame.slice(14 + 36), inner);
   }
@@ -211,11 +265,22 @@ test("A11: two services on one endpoint and the same UE port: the app sees two p
 
 test("A11: two echoes with one identifier to two services on one endpoint: the second gets another identifier", () => {
   const k = learnt();
-  const echo = (to: string, id: number): f.Layers => [f.ipv4({ src: ue, dst: to }), f.icmp({ id, seq: 1 }), f.payload("x")];
+  const echo = (to: string, id: number): f.Layers => [
+    f.ipv4({ src: ue, dst: to }),
+    f.icmp({ id, seq: 1 }),
+    f.payload("x"),
+  ];
   k.expect("access", up(echo(service.any, 7)), { counter: "take_uplink", out: toApp(hop.any, echo(app.any, 7)) });
   k.expect("access", up(echo(service.any, 8)), { counter: "take_uplink", out: toApp(hop.any, echo(app.any, 8)) });
-  const reply = k.expect("from_apps", fromApp([f.ipv4({ src: app.any, dst: ue }), f.icmp({ type: 0, id: 8, seq: 1 }), f.payload("x")]), { counter: "reply_downlink" });
-  sameFrame(reply.frame.slice(50), f.packet([f.ipv4({ src: service.any, dst: ue }), f.icmp({ type: 0, id: 8, seq: 1 }), f.payload("x")]));
+  const reply = k.expect(
+    "from_apps",
+    fromApp([f.ipv4({ src: app.any, dst: ue }), f.icmp({ type: 0, id: 8, seq: 1 }), f.payload("x")]),
+    { counter: "reply_downlink" },
+  );
+  sameFrame(
+    reply.frame.slice(50),
+    f.packet([f.ipv4({ src: service.any, dst: ue }), f.icmp({ type: 0, id: 8, seq: 1 }), f.payload("x")]),
+  );
 });
 
 const errors = [
@@ -228,8 +293,16 @@ for (const [name, type, code] of errors) {
   test(`an ICMP error of the UE (${name}) about an app's packet goes to the app, quoting what the app sent (RFC 5508)`, () => {
     const k = learnt();
     k.expect("access", up(dnsUp()), { counter: "take_uplink" });
-    const error = (from: string, quoted: f.Layers): f.Layers => [f.ipv4({ src: ue, dst: from }), f.icmp({ type, code, rest: 0 }), quoted];
-    const quoteOf = (from: string): f.Layers => [f.ipv4({ src: from, dst: ue }), f.udp({ sport: 53, dport: 40001 }), f.payload("data")];
+    const error = (from: string, quoted: f.Layers): f.Layers => [
+      f.ipv4({ src: ue, dst: from }),
+      f.icmp({ type, code, rest: 0 }),
+      quoted,
+    ];
+    const quoteOf = (from: string): f.Layers => [
+      f.ipv4({ src: from, dst: ue }),
+      f.udp({ sport: 53, dport: 40001 }),
+      f.payload("data"),
+    ];
     k.expect("access", up(error(service.dns, quoteOf(service.dns))), {
       counter: "take_uplink",
       out: toApp(hop.dns, error(app.dns, quoteOf(app.dns))),
@@ -240,9 +313,16 @@ for (const [name, type, code] of errors) {
 test("… about TCP with 8 octets quoted, with all of it, and about an echo reply", () => {
   const k = learnt();
   k.expect("access", up(tcpUp()), { counter: "take_uplink" });
-  k.expect("access", up([f.ipv4({ src: ue, dst: service.any }), f.icmp({ id: 5 }), f.payload("x")]), { counter: "take_uplink" });
-  const error = (to: string, quoted: Uint8Array): f.Layers => [f.ipv4({ src: ue, dst: to }), f.icmp({ type: 3, code: 3, rest: 0 }), f.payload(quoted)];
-  const segment = (from: string, sport: number) => f.packet([f.ipv4({ src: from, dst: ue }), f.tcp({ sport, dport: 40000, flags: "SA" })]);
+  k.expect("access", up([f.ipv4({ src: ue, dst: service.any }), f.icmp({ id: 5 }), f.payload("x")]), {
+    counter: "take_uplink",
+  });
+  const error = (to: string, quoted: Uint8Array): f.Layers => [
+    f.ipv4({ src: ue, dst: to }),
+    f.icmp({ type: 3, code: 3, rest: 0 }),
+    f.payload(quoted),
+  ];
+  const segment = (from: string, sport: number) =>
+    f.packet([f.ipv4({ src: from, dst: ue }), f.tcp({ sport, dport: 40000, flags: "SA" })]);
   for (const octets of [28, 40]) {
     k.expect("access", up(error(service.web, segment(service.web, 80).subarray(0, octets))), {
       counter: "take_uplink",
@@ -250,12 +330,19 @@ test("… about TCP with 8 octets quoted, with all of it, and about an echo repl
     });
   }
   const echo = (from: string) => f.packet([f.ipv4({ src: from, dst: ue }), f.icmp({ type: 0, id: 5 }), f.payload("x")]);
-  k.expect("access", up(error(service.any, echo(service.any))), { counter: "take_uplink", out: toApp(hop.any, error(app.any, echo(app.any))) });
+  k.expect("access", up(error(service.any, echo(service.any))), {
+    counter: "take_uplink",
+    out: toApp(hop.any, error(app.any, echo(app.any))),
+  });
 });
 
 test("… in IPv6, where the error's own checksum covers the addresses as well", () => {
   const k = fresh();
-  const query = (to: string): f.Layers => [f.ipv6({ src: ue6, dst: to }), f.udp({ sport: 1, dport: 2 }), f.payload("q")];
+  const query = (to: string): f.Layers => [
+    f.ipv6({ src: ue6, dst: to }),
+    f.udp({ sport: 1, dport: 2 }),
+    f.payload("q"),
+  ];
   k.expect("access", up(query(web6)), { counter: "take_uplink" });
   const error = (from: string): f.Layers => [
     f.ipv6({ src: ue6, dst: from }),
@@ -270,8 +357,16 @@ test("… in IPv6, where the error's own checksum covers the addresses as well",
 test("an ICMP error about nothing that was taken, in the name of another, or that quotes a fragment passes to the core", () => {
   const k = learnt();
   k.expect("access", up(dnsUp()), { counter: "take_uplink" });
-  const quote = (change: f.Ipv4 = {}, dport = 40001): f.Layers => [f.ipv4({ src: service.dns, dst: ue, ...change }), f.udp({ sport: 53, dport }), f.payload("data")];
-  const error = (quoted: f.Layers, to = service.dns, type = 3): f.Layers => [f.ipv4({ src: ue, dst: to }), f.icmp({ type, code: 3, rest: 0 }), quoted];
+  const quote = (change: f.Ipv4 = {}, dport = 40001): f.Layers => [
+    f.ipv4({ src: service.dns, dst: ue, ...change }),
+    f.udp({ sport: 53, dport }),
+    f.payload("data"),
+  ];
+  const error = (quoted: f.Layers, to = service.dns, type = 3): f.Layers => [
+    f.ipv4({ src: ue, dst: to }),
+    f.icmp({ type, code: 3, rest: 0 }),
+    quoted,
+  ];
   k.expect("access", up(error(quote({}, 40002))), { counter: "pass_no_rule" });
   k.expect("access", up(error(quote({ dst: "10.45.0.9" }))), { counter: "pass_no_rule" });
   k.expect("access", up(error(quote({ offset: 8 }))), { counter: "pass_no_rule" });
@@ -279,7 +374,9 @@ test("an ICMP error about nothing that was taken, in the name of another, or tha
   k.expect("access", up(error(quote(), service.any)), { counter: "pass_no_rule" });
   k.expect("access", up(error(quote(), service.dns, 5)), { counter: "pass_no_rule" });
   k.expect("access", up(error([f.ipv4({ src: service.dns, dst: ue }), f.sctp()])), { counter: "pass_no_rule" });
-  k.expect("access", up([f.ipv4({ src: ue, dst: service.dns }), f.icmp({ type: 3, rest: 0 }), f.zeros(20)]), { counter: "pass_no_rule" });
+  k.expect("access", up([f.ipv4({ src: ue, dst: service.dns }), f.icmp({ type: 3, rest: 0 }), f.zeros(20)]), {
+    counter: "pass_no_rule",
+  });
 });
 
 test("A6: an app's answer after that still finds the UE", () => {

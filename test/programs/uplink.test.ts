@@ -5,8 +5,9 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { PORT_APPS } from "../../dataplane/ebpf/consts.ts";
+import { flow as flowCodec } from "../../dataplane/ebpf/layout.ts";
 import * as f from "../packets/frame.ts";
-import { hopMac } from "./kernel.ts";
 import {
   app,
   dnsUp,
@@ -45,7 +46,11 @@ test("A18: what no rule matches goes on to the core untouched; what a rule takes
 
 test("A4, A6: the first packet of an unknown UE teaches its tunnel and is taken at once; without a downlink, one is wanted", () => {
   const k = fresh();
-  k.expect("access", up(dnsUp()), { counter: "take_uplink", events: ["session-new", "wanted"], notes: ["note_learnt"] });
+  k.expect("access", up(dnsUp()), {
+    counter: "take_uplink",
+    events: ["session-new", "wanted"],
+    notes: ["note_learnt"],
+  });
   assert.is(k.bearers(ue), "up 100 live");
 });
 
@@ -86,8 +91,14 @@ const unfit: [string, f.Layers][] = [
   ["a TCP header of fewer than 20 octets", [f.ipv4({ src: ue, dst: service.any, protocol: 6 }), f.zeros(19)]],
   ["a TCP data offset of 4", [f.ipv4({ src: ue, dst: service.any }), f.tcp({ offset: 4 })]],
   ["a TCP data offset behind the packet", [f.ipv4({ src: ue, dst: service.any }), f.tcp({ offset: 15 })]],
-  ["a UDP length other than the transport's", [f.ipv4({ src: ue, dst: service.any }), f.udp({ length: 12 }), f.zeros(8)]],
-  ["a first fragment with a UDP length below 8", [f.ipv4({ src: ue, dst: service.any, mf: true }), f.udp({ length: 7 }), f.zeros(8)]],
+  [
+    "a UDP length other than the transport's",
+    [f.ipv4({ src: ue, dst: service.any }), f.udp({ length: 12 }), f.zeros(8)],
+  ],
+  [
+    "a first fragment with a UDP length below 8",
+    [f.ipv4({ src: ue, dst: service.any, mf: true }), f.udp({ length: 7 }), f.zeros(8)],
+  ],
   ["IPv6: hop limit 1", [f.ipv6({ src: ue6, dst: web6, hops: 1 }), f.udp(), f.zeros(8)]],
   ["IPv6: a payload length other than the T-PDU's", [f.ipv6({ src: ue6, dst: web6, length: 99 }), f.udp(), f.zeros(8)]],
   ["IPv6: ICMP of IPv4", [f.ipv6({ src: ue6, dst: web6, next: 1 }), f.icmp()]],
@@ -104,7 +115,11 @@ for (const [name, inner] of unfit) {
 
 test("A11: the first matching rule wins; a rule that says pass is remembered as a passed flow", () => {
   const k = fresh({}, [
-    rule(1, { match: { destination: "203.0.113.0/24", destinationPorts: [10, 20] }, action: "pass", endpoint: undefined }),
+    rule(1, {
+      match: { destination: "203.0.113.0/24", destinationPorts: [10, 20] },
+      action: "pass",
+      endpoint: undefined,
+    }),
     rule(2, { match: { destination: "203.0.113.0/24" }, endpoint: { address: app.any } }),
   ]);
   k.expect("access", up(udpTo("203.0.113.7", 21)), { counter: "take_uplink", out: toApp(1, udpTo(app.any, 21)) });
@@ -117,13 +132,20 @@ for (const [name, match, fits, fails] of [
   ["source prefix", { source: "10.45.0.0/30" }, udpTo(service.any), udpTo(service.any, 9, 1, "10.45.0.4")],
   ["protocol", { protocol: 17 }, udpTo(service.any), tcpUp({}, service.any)],
   ["destination port", { destinationPorts: [9, 9] as [number, number] }, udpTo(service.any, 9), udpTo(service.any, 10)],
-  ["source port", { sourcePorts: [1000, 2000] as [number, number] }, udpTo(service.any, 9, 2000), udpTo(service.any, 9, 2001)],
+  [
+    "source port",
+    { sourcePorts: [1000, 2000] as [number, number] },
+    udpTo(service.any, 9, 2000),
+    udpTo(service.any, 9, 2001),
+  ],
 ] as const) {
   test(`A16: a rule's ${name} decides`, () => {
     const match2 = { destination: `${service.any}/32`, ...match };
     const k = fresh({}, [rule(1, { match: match2 as never, endpoint: { address: app.any } })]);
     k.expect("access", up(fits), { counter: "take_uplink" });
-    k.expect("access", up(fails, { teid: 0x101 }), { counter: name === "source prefix" ? "pass_no_rule" : "pass_unproven" });
+    k.expect("access", up(fails, { teid: 0x101 }), {
+      counter: name === "source prefix" ? "pass_no_rule" : "pass_unproven",
+    });
     k.expect("access", up(name === "source prefix" ? otherUp() : fails), { counter: "pass_no_rule" });
   });
 }
@@ -150,8 +172,12 @@ test("a protocol that cannot be translated is not taken, but may be routed", () 
 
 test("an ICMP message that is neither echo nor error of a taken flow passes", () => {
   const k = learnt();
-  k.expect("access", up([f.ipv4({ src: ue, dst: service.any }), f.icmp({ type: 13 }), f.zeros(12)]), { counter: "pass_no_rule" });
-  k.expect("access", up([f.ipv4({ src: ue, dst: service.any }), f.icmp({ type: 3, rest: 0 }), dnsUp()]), { counter: "pass_no_rule" });
+  k.expect("access", up([f.ipv4({ src: ue, dst: service.any }), f.icmp({ type: 13 }), f.zeros(12)]), {
+    counter: "pass_no_rule",
+  });
+  k.expect("access", up([f.ipv4({ src: ue, dst: service.any }), f.icmp({ type: 3, rest: 0 }), dnsUp()]), {
+    counter: "pass_no_rule",
+  });
 });
 
 test("only the tunnel's own UE is taken from it", () => {
@@ -183,7 +209,8 @@ test("a UE's share of flows is the limit, for taken and for passed flows: pass_t
 
 test("a SYN on a closed connection, or after the rules changed, is decided anew; nothing else ever is", () => {
   const k = learnt();
-  const taken = (flags: string, port = 8080) => toApp(1, [f.ipv4({ src: ue, dst: app.web }), f.tcp({ sport: 40000, dport: port, flags })]);
+  const taken = (flags: string, port = 8080) =>
+    toApp(1, [f.ipv4({ src: ue, dst: app.web }), f.tcp({ sport: 40000, dport: port, flags })]);
   const moved = [rule(1, { ...rules[0], endpoint: { address: app.web, port: 9090 } })];
   k.expect("access", up(tcpUp()), { counter: "take_uplink", out: taken("S") });
   k.setRules(moved);
@@ -193,8 +220,6 @@ test("a SYN on a closed connection, or after the rules changed, is decided anew;
   k.expect("access", up(tcpUp()), { counter: "take_uplink", out: taken("S", 9090) });
   k.expect("access", up(tcpUp({ flags: "R" })), { counter: "take_uplink", out: taken("R", 9090) });
   k.expect("access", up(tcpUp()), { counter: "take_uplink", out: taken("S", 9090) });
-  k.setRules([]);
-  k.setRules(rules.slice(1));
 });
 
 test("A10: a taken flow outlives its rule, and ends with its SYN", () => {
@@ -213,7 +238,9 @@ test("A10: a taken flow outlives its rule, and ends with its SYN", () => {
 });
 
 test("a passed flow is decided again when rules change: UDP at once, TCP with its next SYN", () => {
-  const k = fresh({}, [rule(1, { match: { destination: `${service.web}/32`, destinationPorts: [1, 1] }, endpoint: { address: app.web } })]);
+  const k = fresh({}, [
+    rule(1, { match: { destination: `${service.web}/32`, destinationPorts: [1, 1] }, endpoint: { address: app.web } }),
+  ]);
   k.expect("access", up(tcpUp()), { counter: "pass_no_rule" });
   k.expect("access", up(udpTo(service.web, 80)), { counter: "pass_no_rule" });
   k.setRules([rule(2, { match: { destination: `${service.web}/32` }, endpoint: { address: app.web } })]);
@@ -224,7 +251,11 @@ test("a passed flow is decided again when rules change: UDP at once, TCP with it
 
 test("a known flow that comes through another tunnel of its own UE stays the same flow", () => {
   const k = learnt();
-  const seen = toApp(hop.dns, [f.ipv4({ src: ue, dst: app.dns }), f.udp({ sport: 40001, dport: 53 }), f.payload("query")]);
+  const seen = toApp(hop.dns, [
+    f.ipv4({ src: ue, dst: app.dns }),
+    f.udp({ sport: 40001, dport: 53 }),
+    f.payload("query"),
+  ]);
   k.expect("access", up(dnsUp()), { counter: "take_uplink", out: seen });
   k.expect("access", up(dnsUp(), { teid: 0x101 }), { counter: "pass_unproven", events: ["candidate"] });
   k.expect("access", up(dnsUp()), { counter: "take_uplink", out: seen });
@@ -236,14 +267,16 @@ test("the same TEID at another gateway, or under another tag, is another tunnel:
     ["10.45.0.3", { to: "198.18.2.11" }],
     ["10.45.0.4", { tags: [f.vlan(7)] }],
   ] as const)
-    k.expect("access", up(udpTo(service.any, 9, 1, from), { ...upTunnel, ...change, tags: "tags" in change ? [...change.tags] : [] }), {
-      counter: "take_uplink",
-    });
+    k.expect(
+      "access",
+      up(udpTo(service.any, 9, 1, from), { ...upTunnel, ...change, tags: "tags" in change ? [...change.tags] : [] }),
+      {
+        counter: "take_uplink",
+      },
+    );
 });
 
-test("an endpoint whose port is gone: drop_redirect; whose next hop does not exist: drop_taken_malformed", async () => {
-  const { PORT_APPS } = await import("../../dataplane/ebpf/consts.ts");
-  const { nextHop } = await import("../../dataplane/ebpf/layout.ts");
+test("an endpoint whose port is gone: drop_redirect; whose next hop does not exist: drop_taken_malformed", () => {
   for (const cacheFor of [0, 1 << 30]) {
     const k = learnt({ cacheFor });
     k.expect("access", up(dnsUp()), { counter: "take_uplink" });
@@ -255,13 +288,13 @@ test("an endpoint whose port is gone: drop_redirect; whose next hop does not exi
   }
   const k = learnt({ cacheFor: 0 });
   k.expect("access", up(dnsUp()), { counter: "take_uplink" });
-  const { raw, flow } = k.flowsOf(0)[0] ?? assert.unreachable();
-  const { flow: codec } = await import("../../dataplane/ebpf/layout.ts");
-  k.object.map("flows").update(raw, codec.encode({ ...flow, next_hop: 5000 }));
+  const [only] = k.flowsOf(0);
+  assert.ok(only);
+  const { raw, flow } = only;
+  k.object.map("flows").update(raw, flowCodec.encode({ ...flow, next_hop: 5000 }));
   const ran = k.run("access", up(dnsUp()));
   assert.is(ran.verdict, "drop");
   assert.equal(ran.counted, { take_uplink: 1, drop_taken_malformed: 1 });
-  assert.ok(nextHop.size > 0 && hopMac(1));
 });
 
 test.run();

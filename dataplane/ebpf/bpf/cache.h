@@ -139,7 +139,7 @@ GLOBAL int cache_put(struct cache_key *key, struct cached *value)
 	return 1;
 }
 
-/* This entry must not be used any more. */
+/* This entry must not be used any more: no packet has such a key. */
 INLINE void cache_drop(const struct cache_key *key)
 {
 	__u32 index = cache_index(key);
@@ -147,7 +147,7 @@ INLINE void cache_drop(const struct cache_key *key)
 	for (int way = 0; way < 2; way++, index++) {
 		struct cached *c = bpf_map_lookup_elem(&cache, &index);
 		if (c && cache_is(c, key))
-			c->version = ~c->version;
+			c->key[3] = ~0ULL;
 	}
 }
 

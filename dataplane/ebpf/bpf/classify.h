@@ -121,7 +121,7 @@ GLOBAL int forget_cached(struct flow_key *key, struct flow *f)
 		reply_find(word_pair(mapped_ipv4(&f->translated), mapped_ipv4(&key->ue)),
 			   word_pair(f->translated_port | (__u32)f->translated_ue_port << 16, key->protocol));
 	if (back && f->action != ACTION_PASS)
-		back->version = ~back->version;
+		back->key[1] = ~0ULL;
 	return 1;
 }
 

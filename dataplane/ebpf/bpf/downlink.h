@@ -68,7 +68,7 @@ GLOBAL int refresh_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 	}
 	if (stale) {
 		__u32 at = now();
-		if (!proof || (b->confirm_at && at - b->confirm_at > HZ / 4))
+		if (!proof || (b->confirm_at && (__s32)(at - b->confirm_at) > (__s32)(HZ / 4)))
 			healed = 1;
 		else if (!b->confirm_at)
 			b->confirm_at = at | 1;
