@@ -120,6 +120,7 @@ async function main(args: readonly string[]): Promise<number> {
       .catch((error: Error): Section => ({ name, title: name, rows: [{ what: "all", failed: error.message }] }));
     results.push(section);
     if (!chosen.json) process.stdout.write(`${asText(section)}\n`);
+    if (chosen.markdown) intoDocument(machineText(on), command, [section]);
   }
   if (chosen.json) {
     const judged = results.map((section) => ({
@@ -128,7 +129,6 @@ async function main(args: readonly string[]): Promise<number> {
     }));
     process.stdout.write(`${JSON.stringify({ machine: on, command, sections: judged }, null, 2)}\n`);
   }
-  if (chosen.markdown) intoDocument(machineText(on), command, results);
   return results.some(({ rows }) => rows.some((row) => "failed" in row)) ? 1 : 0;
 }
 
