@@ -2,7 +2,7 @@
  * What must happen to a frame from the base stations?
  */
 import { concat, get16, toHex, u16 } from "../packets/bytes.ts";
-import { errorIndication, halfOf, isOwn, keyOf, learnUplink, sessionName, uplinkMoved, usableSlot } from "./learn.ts";
+import { errorIndication, halfOf, isBound, isOwn, keyOf, learnUplink, sessionName, uplinkMoved, usableSlot } from "./learn.ts";
 import { inPrefix, isMapped, mapped, type Packet, readInner, readOuter } from "./read.ts";
 import { count, type Flow, type ModelRule, type Outcome, type Session, type State, type Tunnel } from "./state.ts";
 import { clampMss, translate, translateQuote } from "./translate.ts";
@@ -276,7 +276,7 @@ function outerFragment(state: State, p: Packet): Outcome {
         const interesting =
           wanted(state, p) || state.config.protect.some((prefix) => inPrefix(p.remote, bucket(prefix)));
         const t = state.tunnels.get(keyOf(p, true));
-        if (interesting && (!t || (isOwn(t, p) && !halfOf(t, p)?.candidate))) outer = "slow";
+        if (interesting && (!t || !isBound(t, p) || (isOwn(t, p) && !halfOf(t, p)?.candidate))) outer = "slow";
       }
     }
     state.fragments.set(outerKey(p), { outer });
@@ -362,7 +362,7 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
     if (known) return known;
   }
   let t = state.tunnels.get(keyOf(p, true));
-  if (!t || (!isOwn(t, p) && !halfOf(t, p))) {
+  if (!t || !isBound(t, p)) {
     const refused = learnUplink(state, p);
     if (refused !== undefined) return asIs(refused);
     t = state.tunnels.get(keyOf(p, true));

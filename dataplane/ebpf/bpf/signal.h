@@ -76,8 +76,11 @@ INLINE void uplink_refuted(__u32 index, __u32 epoch, const struct tunnel_key *ke
 		struct bearer *own = bearer_at(index, SLOT_UPLINK);
 		if (own && same_tunnel_key(&own->key, key)) {
 			/* what follows goes to the core, which tells the base station the truth */
-			forget_bearer(own, index);
-			forget_downlinks(index);
+			for (__u32 slot = 0; slot < BEARER_SLOTS; slot++) { /* a claim on it is void, too */
+				struct bearer *b = bearer_at(index, slot);
+				if (b)
+					forget_bearer(b, index);
+			}
 			__sync_fetch_and_add(&s->epoch, 1);
 			s->flags &= SESSION_HOLD;
 			s->flows = 0;

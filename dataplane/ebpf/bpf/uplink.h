@@ -23,6 +23,18 @@ INLINE int is_own(const struct tunnel *t, const struct packet *p)
 	return t->flags & TUNNEL_IPV4 && t->ue4 == mapped_ipv4(&p->ue);
 }
 
+/* Does the tunnel carry this family at all, for the present incarnation of its session? What an earlier one left behind,
+ * after a change of owner or an uplink that was refuted, is as good as unknown: it may be learnt anew. */
+INLINE int is_bound(const struct tunnel *t, const struct packet *p)
+{
+	struct session *s;
+
+	if (!(t->flags & (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4)))
+		return 0;
+	s = session_at(p->inner_v6 ? t->session6 : t->session4);
+	return s && s->epoch == (p->inner_v6 ? t->epoch6 : t->epoch4);
+}
+
 INLINE int same_tunnel(const struct flow *f, const struct packet *p)
 {
 	return f->teid == p->teid && f->link == p->link && same_address(&f->source, &p->source) &&
@@ -188,7 +200,7 @@ GLOBAL int outer_fate(struct packet *p, struct config *cfg)
 			struct tunnel_key tunnel;
 			set_tunnel_key(&tunnel, p, 1);
 			struct tunnel *t = bpf_map_lookup_elem(&tunnels, &tunnel);
-			if (!t || (is_own(t, p) && !(t->flags & candidate_bit(p->inner_v6))))
+			if (!t || !is_bound(t, p) || (is_own(t, p) && !(t->flags & candidate_bit(p->inner_v6))))
 				outer = 2;
 		}
 	}
@@ -321,7 +333,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 	struct tunnel_key key;
 	set_tunnel_key(&key, p, 1);
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &key);
-	if (!t || (!is_own(t, p) && !(t->flags & (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4)))) {
+	if (!t || !is_bound(t, p)) {
 		int learnt = learn_uplink(ctx, p, cfg);
 		if (learnt != LEARN_PROVEN)
 			return pass_uplink(ctx, cfg, p, learnt);
