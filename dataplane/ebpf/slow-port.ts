@@ -150,6 +150,7 @@ export class SlowPort implements SlowPath {
     const until = (this.jiffies() + Math.ceil((ms * this.hz) / 1000)) | 0;
     Atomics.store(tables.words, tables.wordAt(index, "aside_until"), until || 1);
     Atomics.and(tables.words, tables.wordAt(index, "flags"), ~(c.SESSION_HOLD | c.SESSION_WANTED));
+    this.#kernel?.raiseGeneration(); // what is cached would go on being taken
     return true;
   }
 
