@@ -112,6 +112,14 @@ export class BpfMap {
     this.refuse("looking up in", result);
   }
 
+  /** Writes the value over `value`. False when there is none. Not for per-CPU maps. */
+  lookupInto(key: Uint8Array, value: Uint8Array): boolean {
+    const result = bpf.mapLookup(this.fd, key, value);
+    if (result === 0) return true;
+    if (-result === errnos.ENOENT) return false;
+    this.refuse("looking up in", result);
+  }
+
   update(key: number | Uint8Array, value: Uint8Array, flags = 0): void {
     const result = bpf.mapUpdate(this.fd, this.indexed(key), value, flags);
     if (result < 0) this.refuse("updating", result);

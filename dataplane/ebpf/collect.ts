@@ -14,6 +14,7 @@ import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { DataplaneEvent } from "../dataplane.ts";
 import { isMapped } from "./address.ts";
 import type { Buckets } from "./apply.ts";
+import { type BpfMap, UpdateFlag } from "./bpf-map.ts";
 import * as c from "./consts.ts";
 import { ueText } from "./events.ts";
 import type { Kernel } from "./kernel.ts";
@@ -21,8 +22,8 @@ import * as layout from "./layout.ts";
 import { markHost } from "./rules.ts";
 import { since, type Tables } from "./tables.ts";
 
-const BATCH = 2048;
-const SLICE_MS = 8;
+const BATCH = 1024;
+const SLICE_MS = 5;
 const PROTO = { icmp: 1, tcp: 6, icmp6: 58 } as const;
 
 /** Seconds. */
@@ -41,19 +42,17 @@ export interface CollectorOptions {
   removed(event: Omit<DataplaneEvent, "dataplane"> & { plane: number }): void;
 }
 
-type FlowKey = ReturnType<typeof layout.flowKey.decode>;
-type Flow = ReturnType<typeof layout.flow.decode>;
-
-/** Key of the entry for the other way (bpf/structs.h). */
-export const twinOf = (key: FlowKey, flow: Flow): Uint8Array =>
-  layout.flowKey.encode({
-    remote: flow.translated,
-    ue: key.ue,
-    remote_port: flow.translated_port,
-    ue_port: flow.translated_ue_port,
-    protocol: key.protocol,
-    reply: key.reply ? 0 : 1,
-  });
+/** Key of the entry for the other way (bpf/structs.h): `key` and `value` of one entry as they are in the map. */
+export function writeTwinKey(twin: Uint8Array, key: Uint8Array, value: Uint8Array): void {
+  const { offset } = layout.flowKey;
+  const from = layout.flow.offset;
+  twin.set(value.subarray(from.translated, from.translated + 16), offset.remote);
+  twin.set(key.subarray(offset.ue, offset.ue + 16), offset.ue);
+  twin.set(value.subarray(from.translated_port, from.translated_port + 2), offset.remote_port);
+  twin.set(value.subarray(from.translated_ue_port, from.translated_ue_port + 2), offset.ue_port);
+  twin[offset.protocol] = key[offset.protocol]!;
+  twin[offset.reply] = key[offset.reply] ? 0 : 1;
+}
 
 /** Seconds that a flow may be idle. `flags` of both entries. */
 export function flowTimeout(protocol: number, action: number, flags: number): number {
@@ -71,6 +70,9 @@ export class Collector {
   private readonly flowKnown: Uint8Array;
   private running: Promise<{ sessions: number; flows: number }> | undefined;
   private nextWalk = 0;
+  private readonly twinKey = new Uint8Array(layout.flowKey.size);
+  private readonly twin = new Uint8Array(layout.flow.size);
+  private readonly twinView = layout.viewOver(this.twin);
 
   constructor(
     private readonly kernel: Kernel,
@@ -114,15 +116,27 @@ export class Collector {
 
   private async walk(): Promise<{ sessions: number; flows: number }> {
     const flows = await this.walkFlows();
-    const sessions = await this.walkSessions();
+    const sessions = await this.walkSessions(await this.slots());
     return { sessions, flows };
   }
 
-  private pause = async (since: { time: number }): Promise<void> => {
-    if (Date.now() - since.time < SLICE_MS) return;
+  private async pause(slice: { time: number }): Promise<void> {
+    if (Date.now() - slice.time < SLICE_MS) return;
     await yieldToOthers();
-    since.time = Date.now();
-  };
+    slice.time = Date.now();
+  }
+
+  /** As `tables.slots()`, with breaks. */
+  private async slots(): Promise<Uint32Array> {
+    const slots: number[] = [];
+    const slice = { time: Date.now() };
+    for (const { values, count } of this.kernel.map("ue_sessions").batches(BATCH)) {
+      const view = layout.viewOver(values);
+      for (let i = 0; i < count; i++) slots.push(view.getUint32(i * 4, true));
+      await this.pause(slice);
+    }
+    return Uint32Array.from(slots);
+  }
 
   /** Is the flow's session still its own? */
   private current(session: number, epoch: number): boolean {
@@ -155,9 +169,8 @@ export class Collector {
           continue;
         }
         const idle = since(now, lastSeen) / hz;
-        const flags = view.getUint8(at + offset.flags);
         // Young ones need no second look.
-        if (idle > timeout.closed && this.isOver(map, key, values.subarray(at, at + size), idle, now, flags)) {
+        if (idle > timeout.closed && this.isOver(map, key, values, view, at, idle)) {
           dead.push(key.slice());
           if (!reply) removed++;
           continue;
@@ -177,7 +190,7 @@ export class Collector {
       await this.pause(slice);
     }
     if (draft) this.buckets.settle(draft);
-    for (const slot of this.tables.slots()) {
+    for (const slot of await this.slots()) {
       const counted = this.flowCount[slot]!;
       if (this.tables.word(slot, "flows") !== counted) {
         Atomics.store(this.tables.words, this.tables.wordAt(slot, "flows"), counted);
@@ -186,39 +199,45 @@ export class Collector {
     return removed;
   }
 
-  /** Both entries of a flow are judged together: the younger one counts. Each is removed when its turn comes. */
-  private isOver(
-    map: ReturnType<Kernel["map"]>,
-    keyOctets: Uint8Array,
-    octets: Uint8Array,
-    idle: number,
-    now: number,
-    flags: number,
-  ): boolean {
-    const key = layout.flowKey.decode(keyOctets);
-    const flow = layout.flow.decode(octets);
-    if (flow.action === c.ACTION_PASS) return idle > timeout.passed;
-    // Without a look at the other entry: the shortest time that could apply.
-    const least = key.protocol === PROTO.tcp ? timeout.closed : flowTimeout(key.protocol, flow.action, flags);
+  /**
+   * Both entries of a flow are judged together: the younger one counts. Each is removed when its turn comes. `at`: of the
+   * entry in `values`. Called for most entries of a full table, so it reads only what it needs.
+   */
+  private isOver(map: BpfMap, key: Uint8Array, values: Uint8Array, view: DataView, at: number, idle: number): boolean {
+    const { offset } = layout.flow;
+    const flags = view.getUint8(at + offset.flags);
+    const protocol = key[layout.flowKey.offset.protocol]!;
+    if (view.getUint8(at + offset.action) === c.ACTION_PASS) return idle > timeout.passed;
+    // Without a look at the other entry: the shortest time that could apply. One that was reset goes by itself, and then
+    // this one leads nowhere.
+    const tcp = protocol === PROTO.tcp;
+    const least = tcp
+      ? flags === 0
+        ? timeout.unanswered
+        : timeout.closed
+      : flowTimeout(protocol, c.ACTION_TAKE, flags);
     if (idle <= least) return false;
-    const other = map.lookup(twinOf(key, flow));
-    // An entry whose other half is gone leads nowhere.
-    if (!other) return true;
-    const twin = layout.flow.decode(other);
-    const both = Math.min(idle, since(now, twin.last_seen) / this.kernel.hz);
+    writeTwinKey(this.twinKey, key, values.subarray(at, at + layout.flow.size));
+    if (!map.lookupInto(this.twinKey, this.twin)) return true;
+    const twinSeen = this.twinView.getUint32(offset.last_seen, true);
+    const both = Math.min(idle, since(this.kernel.jiffies(), twinSeen) / this.kernel.hz);
     // Both entries are made in the same moment; whatever came after the SYN has moved one of them.
-    const unanswered = key.protocol === PROTO.tcp && flow.last_seen === twin.last_seen;
-    const limit = flowTimeout(key.protocol, flow.action, flags | twin.flags);
+    const unanswered = tcp && view.getUint32(at + offset.last_seen, true) === twinSeen;
+    const limit = flowTimeout(protocol, c.ACTION_TAKE, flags | this.twinView.getUint8(offset.flags));
     return both > (unanswered ? Math.min(limit, timeout.unanswered) : limit);
   }
 
-  private async walkSessions(): Promise<number> {
+  private async walkSessions(slots: Uint32Array): Promise<number> {
     const { tables } = this;
     const { hz } = this.kernel;
     const tunnels = this.kernel.map("tunnels");
     const { offset, size } = layout.tunnel;
     const seen = new Uint32Array(tables.capacity);
     const known = new Uint8Array(tables.capacity);
+    const note = (slot: number, lastSeen: number, now: number): void => {
+      if (!known[slot] || since(now, lastSeen) < since(now, seen[slot]!)) seen[slot] = lastSeen;
+      known[slot] = 1;
+    };
     const slice = { time: Date.now() };
     for (const { keys, values, count } of tunnels.batches(BATCH)) {
       const view = layout.viewOver(values);
@@ -228,27 +247,20 @@ export class Collector {
         const at = i * size;
         const flags = view.getUint8(at + offset.flags);
         const lastSeen = view.getUint32(at + offset.last_seen, true);
-        let owned = false;
-        for (const [flag, session, epoch] of [
-          [c.TUNNEL_IPV4, offset.session4, offset.epoch4],
-          [c.TUNNEL_IPV6, offset.session6, offset.epoch6],
-        ] as const) {
-          if (!(flags & flag)) continue;
-          const slot = view.getUint32(at + session, true);
-          if (!this.current(slot, view.getUint32(at + epoch, true))) continue;
-          owned = true;
-          if (!known[slot] || since(now, lastSeen) < since(now, seen[slot]!)) seen[slot] = lastSeen;
-          known[slot] = 1;
-        }
+        const slot4 = view.getUint32(at + offset.session4, true);
+        const slot6 = view.getUint32(at + offset.session6, true);
+        const owned4 = flags & c.TUNNEL_IPV4 && this.current(slot4, view.getUint32(at + offset.epoch4, true));
+        const owned6 = flags & c.TUNNEL_IPV6 && this.current(slot6, view.getUint32(at + offset.epoch6, true));
+        if (owned4) note(slot4, lastSeen, now);
+        if (owned6) note(slot6, lastSeen, now);
         // Bound a moment ago and its session not yet, perhaps: leave the young ones.
-        if (!owned && since(now, lastSeen) > hz) {
+        if (!owned4 && !owned6 && since(now, lastSeen) > hz) {
           dead.push(keys.slice(i * layout.tunnelKey.size, (i + 1) * layout.tunnelKey.size));
         }
       }
       for (const key of dead) tunnels.delete(key);
       await this.pause(slice);
     }
-    const slots = tables.slots();
     const crowded = slots.length * 4 >= tables.capacity * 3;
     let removed = 0;
     for (const slot of slots) {
@@ -259,33 +271,41 @@ export class Collector {
       idle /= hz;
       const halfOpen = crowded && idle > timeout.halfOpen && !this.flowCount[slot] && tables.usable(slot) === undefined;
       if ((idle > this.options.idleSeconds(tables.word(slot, "dataplane")) || halfOpen) && this.free(slot)) removed++;
-      await this.pause(slice);
+      if (slot % 64 === 0) await this.pause(slice);
     }
     if (removed > 0) this.kernel.raiseGeneration();
-    this.recountPeers();
+    await this.recountPeers(await this.slots(), slice);
     return removed;
   }
 
   /** How many sessions each peer has taught, by what is there now. */
-  private recountPeers(): void {
+  private async recountPeers(slots: Uint32Array, slice: { time: number }): Promise<void> {
     const { tables } = this;
+    const { offset } = layout.session;
     const counts = new Map<string, number>();
-    const keyOf = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
-    for (const slot of tables.slots()) {
-      const s = tables.session(slot);
-      const uplink = (s.flags & c.SESSION_UPLINK) !== 0;
-      const address = uplink ? s.base_station : s.gateway;
-      const key = keyOf(layout.peerKey.encode({ address, dataplane: s.dataplane, core: uplink ? 0 : 1 }));
-      counts.set(key, (counts.get(key) ?? 0) + 1);
+    const text = (octets: Uint8Array): string =>
+      Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("latin1");
+    const memory = new Uint8Array(tables.sessions.buffer);
+    const key = layout.peerKey.encode({});
+    const view = layout.viewOver(key);
+    for (const slot of slots) {
+      const uplink = (tables.word(slot, "flags") & c.SESSION_UPLINK) !== 0;
+      const at = slot * tables.sessionStride + (uplink ? offset.base_station : offset.gateway);
+      key.set(memory.subarray(at, at + 16));
+      view.setUint32(layout.peerKey.offset.dataplane, tables.word(slot, "dataplane"), true);
+      view.setUint32(layout.peerKey.offset.core, uplink ? 0 : 1, true);
+      const name = text(key);
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+      if (slot % 64 === 0) await this.pause(slice);
     }
     const map = this.kernel.map("peers");
-    for (const key of [...map.keys()]) {
-      const octets = map.lookup(key);
+    for (const peerKey of [...map.keys()]) {
+      const octets = map.lookup(peerKey);
       if (!octets) continue;
       const peer = layout.peer.decode(octets);
-      const counted = counts.get(keyOf(key)) ?? 0;
+      const counted = counts.get(text(peerKey)) ?? 0;
       if (peer.sessions === counted) continue;
-      map.update(key, layout.peer.encode({ ...peer, sessions: counted }), 2 /* BPF_EXIST */);
+      map.update(peerKey, layout.peer.encode({ ...peer, sessions: counted }), UpdateFlag.exist);
     }
   }
 

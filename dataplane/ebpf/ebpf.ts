@@ -35,7 +35,7 @@ import { LinkKeeper } from "./links.ts";
 import { AsFound, linkOrNone, removeWire } from "./netdev.ts";
 import { NetlinkWatch } from "./netlink.ts";
 import { NextHops } from "./next-hops.ts";
-import { adaptersOf, modes } from "./planes.ts";
+import { adaptersOf, modes, type Plane } from "./planes.ts";
 import { makeVeths, PINGER, removePlumbing, routeReplies, setReturnMtu, TAP } from "./plumbing.ts";
 import { Ring } from "./ring.ts";
 import { SlowPort } from "./slow-port.ts";
@@ -142,7 +142,11 @@ export class EbpfDataplane implements Dataplane {
     });
     this.#events.skip();
     this.#events.start();
-    this.#links = new LinkKeeper(wiring.planes, (plane) => wiring.rewire(plane));
+    const remeasure = async (plane: Plane): Promise<void> => {
+      await wiring.remeasure(plane);
+      await setReturnMtu(this.#config.apps, wiring.innerMtu());
+    };
+    this.#links = new LinkKeeper(wiring.planes, (plane) => wiring.rewire(plane), remeasure);
     this.#watch = new NetlinkWatch(() => {
       void this.#links?.check();
       void this.#nextHops?.refresh();

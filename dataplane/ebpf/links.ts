@@ -6,7 +6,7 @@
  * ends, what it took down comes up again: nobody would be there to do it later.
  *
  * An adapter that disappears and comes again (a driver reset, a moved virtual port) has lost its programs and its place in
- * the bridge: `rewire` is called for its data plane.
+ * the bridge: `rewire` is called for its data plane. `remeasure` is called when an MTU has changed.
  */
 import { tryIp } from "./command.ts";
 import { allLinks, hasCarrier, type Link } from "./netdev.ts";
@@ -20,6 +20,7 @@ export class LinkKeeper {
   constructor(
     private readonly planes: ReadonlyMap<string, Plane>,
     private readonly rewire: (plane: Plane) => Promise<void>,
+    private readonly remeasure: (plane: Plane) => Promise<void>,
   ) {}
 
   /** Looks at all links, and once more if something changes meanwhile. */
@@ -48,6 +49,8 @@ export class LinkKeeper {
         await this.rewire(plane).catch(() => undefined);
         continue;
       }
+      if (now.some((link, i) => link && link.mtu !== plane.links[i]?.mtu))
+        await this.remeasure(plane).catch(() => undefined);
       for (const [i, port] of plane.ports.entries()) {
         port.link = now[i] !== undefined && hasCarrier(now[i]);
       }

@@ -9,7 +9,7 @@ import { type AppsConfig, type DataplaneConfig, DataplaneError, type Limits } fr
 import { replacePrefixes } from "./apply.ts";
 import { type XdpMode, xdpDetach, xdpQuery } from "./bpf-object.ts";
 import * as c from "./consts.ts";
-import { APPLIANCE, findLeft, type Kernel, type Left, objectPath } from "./kernel.ts";
+import { APPLIANCE, closeLeft, findLeft, type Kernel, type Left, objectPath } from "./kernel.ts";
 import { config as configCodec } from "./layout.ts";
 import { type AsFound, hasCarrier, type Link, linkOf, linkOrNone, makeWire } from "./netdev.ts";
 import type { DirectAdapter } from "./next-hops.ts";
@@ -213,7 +213,20 @@ export class Wiring {
   /** An adapter went and came again: everything about it is gone with it. */
   async rewire(plane: Plane): Promise<void> {
     await this.#join(plane);
-    this.arm(plane);
+    const left = await this.findLeft([plane.config]);
+    try {
+      this.arm(plane, left);
+    } finally {
+      closeLeft(left);
+    }
+  }
+
+  /** An MTU has changed: what fits a tunnel has changed with it. */
+  async remeasure(plane: Plane): Promise<void> {
+    plane.links = await Promise.all(adaptersOf(plane.config).map(linkOf));
+    for (const [i, port] of plane.ports.entries()) port.mtu = plane.links[i]?.mtu ?? port.mtu;
+    this.kernel.map("config").update(plane.index, renderConfig(plane, this.limits, this.returnMac));
+    this.kernel.raiseGeneration();
   }
 
   /** Takes a data plane's programs and what it knows out of the kernel; the bridge carries the wire. */

@@ -8,7 +8,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { addressOctets } from "../../dataplane/ebpf/address.ts";
 import { Buckets } from "../../dataplane/ebpf/apply.ts";
-import { Collector, flowTimeout, twinOf } from "../../dataplane/ebpf/collect.ts";
+import { Collector, flowTimeout, writeTwinKey } from "../../dataplane/ebpf/collect.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
 import { Kernel, sizes } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
@@ -102,7 +102,9 @@ function flow(options: FlowOptions): Uint8Array {
   if (down !== undefined) {
     const back = { ...value, action: c.ACTION_REPLY, flags: downFlags, last_seen: ago(down) };
     const reply = { ...back, translated: key.remote, translated_port: 80, translated_ue_port: port };
-    map("flows").update(twinOf(key, value), layout.flow.encode(reply));
+    const twin = new Uint8Array(layout.flowKey.size);
+    writeTwinKey(twin, layout.flowKey.encode(key), layout.flow.encode(value));
+    map("flows").update(twin, layout.flow.encode(reply));
   }
   return layout.flowKey.encode(key);
 }

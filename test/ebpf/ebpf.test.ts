@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { DataplaneEvent } from "../../dataplane/dataplane.ts";
+import { xdpQuery } from "../../dataplane/ebpf/bpf-object.ts";
 import { EbpfDataplane } from "../../dataplane/ebpf/ebpf.ts";
 import { inNamespace, ip } from "./namespace.ts";
 import {
@@ -184,6 +185,28 @@ test("a link that is lost on one side is shown on the other, and comes back", as
   await until(() => plane.status()[0]!.ports.every((port) => port.link));
   const frame = `${MAC}${ipv4(ENB, SGW, 6, marked("after the link came back"))}`;
   assert.is(send("enb0", frame, "sgw0", marked("after the link")), frame);
+});
+
+test("another MTU is noticed, and so is an adapter that went and came again", async () => {
+  ip("link set acc0 mtu 1450");
+  await until(() => plane.status()[0]!.ports[0]!.mtu === 1450);
+  const { index, epoch } = plane.sessions({}).sessions[0]!;
+  assert.is(plane.slow.room(index, epoch) ?? 1450, 1450, "no downlink is known at the moment");
+  assert.match(ip("route show table 8090"), /mtu 1414/);
+  ip("link del acc0");
+  cable("acc0", "enb0");
+  await until(() => xdpQuery(JSON.parse(ip("-j link show acc0"))[0].ifindex) !== undefined);
+  await until(() =>
+    ["acc0", "cor0", "sgw0"].every((name) => JSON.parse(ip(`-j link show ${name}`))[0].operstate === "UP"),
+  );
+  assert.equal(
+    plane.status()[0]!.ports.map((port) => port.path),
+    ["native", "native"],
+  );
+  const frame = `${MAC}${ipv4(ENB, SGW, 6, marked("through the new one"))}`;
+  const before = counter("pass_not_gtpu");
+  assert.is(send("enb0", frame, "sgw0", marked("through the new one")), frame);
+  assert.is(counter("pass_not_gtpu"), before + 1n, "by the program");
 });
 
 test("A13: a data plane is added and removed while the other carries traffic", async () => {
