@@ -2,7 +2,17 @@
  * What must happen to a frame from the base stations?
  */
 import { concat, get16, toHex, u16 } from "../packets/bytes.ts";
-import { errorIndication, halfOf, isBound, isOwn, keyOf, learnUplink, sessionName, uplinkMoved, usableSlot } from "./learn.ts";
+import {
+  errorIndication,
+  halfOf,
+  isBound,
+  isOwn,
+  keyOf,
+  learnUplink,
+  sessionName,
+  uplinkMoved,
+  usableSlot,
+} from "./learn.ts";
 import { inPrefix, isMapped, mapped, type Packet, readInner, readOuter } from "./read.ts";
 import { count, type Flow, type ModelRule, type Outcome, type Session, type State, type Tunnel } from "./state.ts";
 import { clampMss, translate, translateQuote } from "./translate.ts";
