@@ -18,6 +18,17 @@ export const keyOf = (p: Packet, uplink: boolean): string => tunnelKey(p.destina
 export const sessionName = (p: Packet): Address => (p.innerVersion === 6 ? prefix64(p.ue) : p.ue);
 export const halfOf = (t: Tunnel, p: Packet): Half | undefined => (p.innerVersion === 6 ? t.v6 : t.v4);
 
+/** Does it carry this family at all, for the present incarnation of its session? What an earlier one left is unknown. */
+export const isBound = (t: Tunnel, p: Packet): boolean => {
+  const half = halfOf(t, p);
+  return half !== undefined && half.session.epoch === half.epoch;
+};
+/** Does this tunnel carry the packet's family for a session's present incarnation? What an earlier one left is unknown. */
+export const isBound = (t: Tunnel, p: Packet): boolean => {
+  const half = halfOf(t, p);
+  return half !== undefined && half.session.epoch === half.epoch;
+};
+
 /** Does this tunnel carry the packet's UE? */
 export const isOwn = (t: Tunnel, p: Packet): boolean => halfOf(t, p)?.ue === sessionName(p);
 
