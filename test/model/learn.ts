@@ -23,11 +23,6 @@ export const isBound = (t: Tunnel, p: Packet): boolean => {
   const half = halfOf(t, p);
   return half !== undefined && half.session.epoch === half.epoch;
 };
-/** Does this tunnel carry the packet's family for a session's present incarnation? What an earlier one left is unknown. */
-export const isBound = (t: Tunnel, p: Packet): boolean => {
-  const half = halfOf(t, p);
-  return half !== undefined && half.session.epoch === half.epoch;
-};
 
 /** Does this tunnel carry the packet's UE? */
 export const isOwn = (t: Tunnel, p: Packet): boolean => halfOf(t, p)?.ue === sessionName(p);
