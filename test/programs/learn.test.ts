@@ -268,6 +268,35 @@ test("a claim answered where the UE is known to be is another uplink bearer of i
   k.expect("access", up(dnsUp(), { teid: 0x101 }), { counter: "take_uplink" });
 });
 
+test("another uplink bearer of a session whose uplink the core refuted is learnt anew; its claim is void", () => {
+  const k = taken();
+  k.expect("access", up(otherUp(), { teid: 0x101 }), { counter: "pass_unproven" });
+  k.expect("core", down(pingAnswer(k, { candidate: true })), { counter: "drop_pinger_answer" });
+  k.expect("access", up(otherUp(), claim), { counter: "pass_unproven", events: ["candidate"] });
+  const refuted = f.frame([
+    f.eth(),
+    f.ip(gateway, station),
+    f.udp({ sport: 2152, dport: 2152, checksum: "zero" }),
+    f.errorIndication({ teid: 0x100, peer: gateway }),
+  ]);
+  k.expect("core", refuted, { counter: "pass_error_indication", events: ["stale"] });
+  assert.is(k.bearers(ue), "");
+  k.expect("access", up(otherUp(), { teid: 0x101 }), { counter: "pass_no_rule", notes: ["note_learnt"] });
+  assert.is(k.bearers(ue), "up 101 live");
+  k.expect("access", up(otherUp(), claim), { counter: "pass_unproven", events: ["candidate"] });
+  k.expect("access", up(otherUp(), { teid: 0x101 }), { counter: "pass_no_rule" });
+});
+
+test("a claim answered by another gateway than it leads to: the one that answers is the session's", () => {
+  const k = taken();
+  k.expect("access", up(otherUp(), { ...claim, to: gateway2 }), { counter: "pass_unproven" });
+  k.expect("core", down(pingAnswer(k, { candidate: true }), { to: station2, teid: 0x201 }), {
+    counter: "drop_pinger_answer",
+    events: ["owner-changed", "pinger-answer"],
+  });
+  assert.is(k.session(ue)?.gateway, gateway);
+});
+
 test("a downlink from another gateway contradicts what is known: it passes and teaches nothing: note_conflict", () => {
   const k = taken();
   k.expect("core", down(otherDown(), { from: gateway2, teid: 0x201 }), {
