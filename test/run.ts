@@ -42,10 +42,11 @@ function findTests(folder: string): string[] {
     .sort();
 }
 
-const runsAlone = (file: string) =>
+const says = (file: string, words: string) =>
   readFileSync(file, "utf8")
     .split("\n", 5)
-    .some((line) => line.includes("// runs alone"));
+    .some((line) => line.includes(words));
+const runsAlone = (file: string) => says(file, "// runs alone");
 
 /** Processes that were started by the test process `pid`, at whatever distance. */
 function descendants(pid: number): number[] {
@@ -169,11 +170,14 @@ async function inTurn(files: string[], width: number, outcomes: Outcome[]): Prom
 }
 
 const patterns = process.argv.slice(2);
-const files = findTests(join(root, "test")).filter(
+const chosen = findTests(join(root, "test")).filter(
   (file) => patterns.length === 0 || patterns.some((pattern) => relative(root, file).includes(pattern)),
 );
 const shared = existsSync(join(root, "..", "shared"));
-console.log(`suites over ../shared: ${shared ? "run" : "not run (folder absent)"}`);
+const overShared = chosen.filter((file) => says(file, "// needs ../shared"));
+const names = overShared.map((file) => relative(root, file)).join(", ");
+console.log(`suites over ../shared (${names || "none chosen"}): ${shared ? "run" : "not run (folder absent)"}`);
+const files = shared ? chosen : chosen.filter((file) => !overShared.includes(file));
 
 const before = new Set(namespaces());
 const outcomes: Outcome[] = [];

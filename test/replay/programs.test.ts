@@ -1,9 +1,10 @@
+// needs ../shared
 /**
  * Do the programs treat every captured frame as they should?
  *
  * Every capture of ../shared/pcaps goes through the real programs by BPF_PROG_TEST_RUN: with no rule every frame of it
  * passes bit-identical on either side; with a rule for an inner destination exactly those packets are taken that tshark
- * says match. Without the folder there is nothing to replay, and test/run.ts says so.
+ * says match. Without the folder test/run.ts leaves this out and says so.
  */
 import { basename } from "node:path";
 import { test } from "uvu";

@@ -1,3 +1,4 @@
+// needs ../shared
 // runs alone
 /**
  * Does every captured frame cross the running appliance as it should?
