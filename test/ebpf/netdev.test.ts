@@ -17,6 +17,7 @@ import { inNamespace, ip } from "./namespace.ts";
 inNamespace(fileURLToPath(import.meta.url));
 
 const state = mkdtempSync(`${tmpdir()}/offramp-netdev-`);
+process.on("exit", () => rmSync(state, { recursive: true, force: true }));
 const found = new AsFound(`${state}/found.json`);
 const features = (name: string): string => execFileSync("ethtool", ["-k", name], { encoding: "utf8" });
 
@@ -140,7 +141,6 @@ test("unwiring leaves adapters and settings as found", async () => {
   assert.is(await linkOrNone("ofr-ret"), undefined);
   assert.is((await linkOf("acc0")).master, undefined);
   assert.not(ip("rule show").includes("8090"));
-  rmSync(state, { recursive: true });
 });
 
 test.run();
