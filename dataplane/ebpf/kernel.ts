@@ -117,7 +117,9 @@ export function sizes(limits: Limits): Record<string, number> {
  */
 const cacheSizes = ({ flows }: Limits): { cache: number; reply_cache: number } => {
   const entries = 2 ** Math.ceil(Math.log2(Math.max(1024, flows)));
-  return flows > 1 << 18 ? { cache: entries * 8, reply_cache: entries * 4 } : { cache: entries, reply_cache: entries / 2 };
+  return flows > 1 << 18
+    ? { cache: entries * 8, reply_cache: entries * 4 }
+    : { cache: entries, reply_cache: entries / 2 };
 };
 
 const template = (): BpfMap =>

@@ -233,7 +233,9 @@ test("what is accepted is canonical afterwards", () => {
 test("the JSON schema knows every setting that the example shows, and refuses others", () => {
   const text = JSON.stringify(siteSchema);
   assert.is(JSON.parse(text).additionalProperties, false);
-  for (const [, key] of readFileSync(example, "utf8").replace(/#.*/g, "").matchAll(/(\w+):/g)) {
+  for (const [, key] of readFileSync(example, "utf8")
+    .replace(/#.*/g, "")
+    .matchAll(/(\w+):/g)) {
     if (key && !/^\d/.test(key)) assert.ok(text.includes(`"${key}"`), key);
   }
 });
