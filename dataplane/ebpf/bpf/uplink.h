@@ -371,11 +371,14 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 	if (p->fragment == FRAGMENT_LATER)
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
 	struct flow *f = bpf_map_lookup_elem(&flows, &flow);
-	if (f && !same_tunnel(f, p)) {
+	if (f && f->action == ACTION_PASS) { /* decided anew, and counted once */
+		forget_flow(&flow, f);
+		f = 0;
+	} else if (f && !same_tunnel(f, p)) {
 		forget_cached(&flow, f);
 		set_flow_tunnel(f, p);
 	}
-	if (!f || f->action == ACTION_PASS) {
+	if (!f) {
 		int decided = decide(p, cfg, t);
 		if (decided >= 0) {
 			if (p->fragment == FRAGMENT_FIRST)
