@@ -3,7 +3,7 @@
  *
  * Small networks, one after the other: each begins with nothing learnt and sees some hundred generated frames, a third of
  * them spoilt. Every frame goes through the real programs (BPF_PROG_TEST_RUN) and through the model; verdict, octets and
- * counter must be the same, and so must all counters at the end of each network.
+ * counter must be the same, and so must all counters and what was learnt of each session at the end of each network.
  *
  *   OFFRAMP_FRAMES=1000000 node --import tsx test/model/differential.test.ts     the long run
  *   OFFRAMP_SEED=7          another run
@@ -11,6 +11,8 @@
  *   OFFRAMP_OBJECT=path     another build of the programs
  */
 import { test } from "uvu";
+import * as c from "../../dataplane/ebpf/consts.ts";
+import * as layout from "../../dataplane/ebpf/layout.ts";
 import { diff } from "../packets/diff.ts";
 import { describe } from "../packets/parse.ts";
 import { type Random, random } from "../packets/prng.ts";
@@ -34,6 +36,52 @@ function offCounters(bench: Bench, state: State): string[] {
   return names
     .filter((name) => !unread.has(name) && (now.get(name) ?? 0) !== (state.counters.get(name) ?? 0))
     .map((name) => `${name} model ${state.counters.get(name) ?? 0} programs ${now.get(name) ?? 0}`);
+}
+
+/** Sessions that differ, in words: what was learnt, though no frame may have shown it yet. */
+function offSessions(bench: Bench, state: State): string[] {
+  const off: string[] = [];
+  const at = (name: string, key: number | Uint8Array) => bench.object.map(name).lookup(key) ?? new Uint8Array(1024);
+  const hex = (octets: Uint8Array) => Buffer.from(octets).toString("hex");
+  for (const s of state.sessions.values()) {
+    const known = layout.session.decode(at("sessions", s.index));
+    const bit = (flag: number) => (known.flags & flag) !== 0;
+    const bearers = (bearer: (slot: number) => string) => [0, 1, 2, 3, 4].map(bearer).join(" ");
+    const line = (parts: unknown[]) => parts.join(", ");
+    const programs = line([
+      hex(known.ue),
+      hex(known.base_station),
+      hex(known.gateway),
+      bit(c.SESSION_UPLINK),
+      bit(c.SESSION_HOLD),
+      bit(c.SESSION_MOVING),
+      bit(c.SESSION_CANDIDATE),
+      known.flows,
+      bearers((slot) => {
+        const b = layout.bearer.decode(at("bearers", s.index * c.BEARER_SLOTS + slot));
+        return b.state === c.BEARER_FREE
+          ? "-"
+          : `${["free", "live", "stale", "draining"][b.state]}/${b.epoch === known.epoch}/${hex(b.key.endpoint)}/${b.key.teid}/${b.pair_teid}`;
+      }),
+    ]);
+    const model = line([
+      s.ue,
+      s.baseStation,
+      s.gateway,
+      s.uplink,
+      s.hold,
+      s.moving,
+      s.candidate,
+      s.flows,
+      bearers((slot) => {
+        const b = s.bearers[slot];
+        const [endpoint, teid] = b?.key.split("/") ?? [];
+        return b === undefined ? "-" : `${b.state}/${b.epoch === s.epoch}/${endpoint}/${teid}/${b.pairTeid}`;
+      }),
+    ]);
+    if (model !== programs) off.push(`session ${s.index}\n  model    ${model}\n  programs ${programs}`);
+  }
+  return off;
 }
 
 /** Undefined when both agree, else what each of them says. */
@@ -107,6 +155,8 @@ function network(bench: Bench, r: Random, frames: number): void {
   const off = offCounters(bench, state);
   if (off.length > 0)
     throw new Error(`counters at the end of the network (OFFRAMP_STRICT=1 says where): ${off.join(", ")}`);
+  const sessions = offSessions(bench, state);
+  if (sessions.length > 0) throw new Error(`sessions at the end of the network:\n${sessions.join("\n")}`);
 }
 
 test(`${wanted} generated and mutated frames: programs and model agree on verdict, octets and counters`, () => {
