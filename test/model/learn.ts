@@ -417,7 +417,7 @@ export function errorIndication(state: State, p: Packet, uplink: boolean): { cou
       for (const slot of [...downlinks, UPLINK, CLAIM]) forgetBearer(state, session, slot);
       session.epoch++;
       session.uplink = session.wanted = session.moving = session.candidate = false;
-      session.flows = 0;
+      session.flows = session.unpaired = 0;
       session.aside = true;
     }
   }

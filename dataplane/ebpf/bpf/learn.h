@@ -192,7 +192,7 @@ INLINE void change_owner(__u32 index, struct session *s, const struct packet *p)
 	}
 	s->link = own->key.link & 0xffffff;
 	s->flags = SESSION_UPLINK | (s->flags & SESSION_HOLD);
-	s->flows = 0;
+	s->flows = s->unpaired = 0;
 	s->aside_until = 0;
 	s->created = now();
 	bump_cache();

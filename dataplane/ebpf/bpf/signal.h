@@ -83,7 +83,7 @@ INLINE void uplink_refuted(__u32 index, __u32 epoch, const struct tunnel_key *ke
 			}
 			__sync_fetch_and_add(&s->epoch, 1);
 			s->flags &= SESSION_HOLD;
-			s->flows = 0;
+			s->flows = s->unpaired = 0;
 			bump_cache();
 			s->aside_until = (now() + 2 * HZ) | 1;
 			tell(EVENT_STALE, s, index, 0, SLOT_UPLINK, GTPU_ERROR_INDICATION);
