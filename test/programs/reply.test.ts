@@ -24,6 +24,7 @@ import {
   hop,
   learnt,
   otherDown,
+  renumbered,
   rule,
   service,
   station6,
@@ -96,7 +97,8 @@ for (const [name, change, seen] of [
     const k = asked({ ...change } as Partial<Tunnel>);
     const one = replies(k, dnsDown(), dnsSeen(), { ...seen } as Partial<Tunnel>);
     const two = replies(k, dnsDown(), dnsSeen(), { ...seen } as Partial<Tunnel>);
-    sameFrame(two, one);
+    assert.not.equal(two, one, "each has an identification of its own: RFC 6864");
+    sameFrame(two, renumbered(one, two));
     replies(k, dnsDown("another answer"), dnsSeen("another answer"), { ...seen } as Partial<Tunnel>);
   });
 }

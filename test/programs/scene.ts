@@ -184,3 +184,15 @@ export function learnt(
   k.expect("core", down(otherDown(of), change.down), { counter: "pass_downlink", events: ["downlink-learnt"] });
   return k;
 }
+
+/** `frame` with the outer IPv4 identification of `like`: each reply has one of its own (RFC 6864), all else may be equal. */
+export function renumbered(frame: Uint8Array, like: Uint8Array): Uint8Array {
+  const out = frame.slice();
+  let l3 = 14;
+  while ([0x8100, 0x88a8].includes(f.get16(out, l3 - 2))) l3 += 4;
+  if (f.get16(out, l3 - 2) !== 0x0800) return out;
+  out.set(like.subarray(l3 + 4, l3 + 6), l3 + 4);
+  out.set([0, 0], l3 + 10);
+  out.set(f.u16(f.checksum(out.subarray(l3, l3 + 20))), l3 + 10);
+  return out;
+}

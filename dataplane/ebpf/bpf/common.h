@@ -51,15 +51,16 @@ INLINE void count(__u32 counter, __u32 octets)
 	count_in(DATAPLANE, counter, octets);
 }
 
-INLINE void count_service(__u32 service, int downlink, __u32 octets)
+/* Returns the packet's number on this CPU. */
+INLINE __u32 count_service(__u32 service, int downlink, __u32 octets)
 {
 	__u32 index = service * 2 + downlink;
 	struct counter *c = bpf_map_lookup_elem(&service_counters, &index);
 
-	if (c) {
-		c->packets++;
-		c->bytes += octets;
-	}
+	if (!c)
+		return 0;
+	c->bytes += octets;
+	return ++c->packets;
 }
 
 INLINE struct config *config_of(__u32 dataplane)

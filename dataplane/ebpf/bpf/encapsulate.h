@@ -163,7 +163,7 @@ INLINE int push_prebuilt(struct xdp_md *ctx, const struct prebuilt *b, const str
 		*(__u8 *)(udp + 22) = (*(__u8 *)(udp + 22) & 0xc0) | qfi;
 	}
 	if (!v6) {
-		__u16 total = bpf_htons((__u16)(udp_length + 20)), id = (__u16)entropy;
+		__u16 total = bpf_htons((__u16)(udp_length + 20)), id = (__u16)(entropy >> 8);
 		*(__u16 *)(ip + 2) = total;
 		*(__u16 *)(ip + 4) = id;
 		__u32 sum = checksum + total + id;

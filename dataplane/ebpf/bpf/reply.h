@@ -165,10 +165,10 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 		if (!(ours->slots & 1 << slot % BEARER_SLOTS))
 			__sync_fetch_and_or(&ours->slots, 1 << slot % BEARER_SLOTS);
 	}
-	if (!push_header(ctx, b, p, length, flow_entropy(ports_down(p)), f->qfi))
+	__u32 number = count_service(service, 1, length);
+	if (!push_header(ctx, b, p, length, (flow_entropy(ports_down(p)) & 0xff) | number << 8, f->qfi))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
 	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
-	count_service(service, 1, length);
 	if (capture_on()) {
 		p->inner = frame_length(ctx) - length;
 		capture_frame(ctx, p, COUNTER_REPLY_DOWNLINK, service, dataplane * 2 + 1);
@@ -220,10 +220,11 @@ INLINE int fast_reply(struct xdp_md *ctx)
 	if (!ours || !translate_fast(c, end, &v, protocol, 0))
 		return SLOW_WAY;
 	ours->at = t;
-	if (!push_prebuilt(ctx, &prebuilt, 0, length, flow_entropy(ports_key), v.next_hop, CACHED_HEADER_MAX))
+	__u32 number = count_service(v.service, 1, length);
+	if (!push_prebuilt(ctx, &prebuilt, 0, length, (flow_entropy(ports_key) & 0xff) | number << 8, v.next_hop,
+			   CACHED_HEADER_MAX))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
 	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
-	count_service(v.service, 1, length);
 	int verdict = bpf_redirect_map(&ports, PORT_ACCESS(dataplane), XDP_DROP);
 	if (verdict != XDP_REDIRECT)
 		count_in(dataplane, COUNTER_DROP_REDIRECT, length);
