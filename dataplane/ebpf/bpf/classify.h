@@ -45,17 +45,19 @@ struct search {
 	__u32 found; /* index + 1 */
 };
 
+INLINE struct rule *rule_at(__u32 index)
+{
+	__u32 zero = 0;
+	void *set = bpf_map_lookup_elem(&rules, &zero);
+
+	return set ? bpf_map_lookup_elem(set, &index) : 0;
+}
+
 static long search_rule(__u32 index, void *context)
 {
 	struct search *s = context;
-	__u32 zero = 0;
+	struct rule *r = index < s->count ? rule_at(index) : 0;
 
-	if (index >= s->count)
-		return 1;
-	void *set = bpf_map_lookup_elem(&rules, &zero);
-	if (!set)
-		return 1;
-	struct rule *r = bpf_map_lookup_elem(set, &index);
 	if (!r)
 		return 1;
 	if (rule_matches(r, s->p)) {
@@ -63,14 +65,6 @@ static long search_rule(__u32 index, void *context)
 		return 1;
 	}
 	return 0;
-}
-
-INLINE struct rule *rule_at(__u32 index)
-{
-	__u32 zero = 0;
-	void *set = bpf_map_lookup_elem(&rules, &zero);
-
-	return set ? bpf_map_lookup_elem(set, &index) : 0;
 }
 
 #define RULES_MAX 65536

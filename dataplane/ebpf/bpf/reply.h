@@ -240,14 +240,8 @@ struct app_search {
 static long search_app_rule(__u32 index, void *context)
 {
 	struct app_search *s = context;
-	__u32 zero = 0;
+	struct rule *r = index < s->count ? rule_at(index) : 0;
 
-	if (index >= s->count)
-		return 1;
-	void *set = bpf_map_lookup_elem(&rules, &zero);
-	if (!set)
-		return 1;
-	struct rule *r = bpf_map_lookup_elem(set, &index);
 	if (!r)
 		return 1;
 	const struct packet *p = s->p;

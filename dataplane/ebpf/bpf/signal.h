@@ -35,7 +35,7 @@ INLINE int parse_error_indication(struct xdp_md *ctx, const struct packet *p, st
 }
 
 /* Marks one session's bearer stale. Returns 1 when the last packet in the tunnel was ours. */
-INLINE int refute(const struct packet *p, const struct tunnel *t, __u32 index, __u32 epoch, __u32 slot, int uplink)
+INLINE int refute(const struct tunnel *t, __u32 index, __u32 epoch, __u32 slot)
 {
 	struct session *s = session_at(index);
 	struct bearer *b = bearer_at(index, slot);
@@ -44,8 +44,6 @@ INLINE int refute(const struct packet *p, const struct tunnel *t, __u32 index, _
 		return 0;
 	struct injection *injected = injection_of(index);
 	int ours = injected && injected->slots >> slot & 1 && (__s32)(injected->at - b->core_at) >= 0;
-	if (!uplink)
-		return ours; /* the gateway does not know an uplink TEID: see error_indication() */
 	if (lock_session(s)) {
 		if (b->state != BEARER_FREE) {
 			b->state = BEARER_STALE;
@@ -112,9 +110,9 @@ GLOBAL int error_indication(struct xdp_md *ctx, struct packet *p, __u32 uplink)
 	if (uplink) {
 		int ours = 0;
 		if (copy.flags & TUNNEL_IPV4)
-			ours |= refute(p, &copy, copy.session4, copy.epoch4, copy.slot4, 1);
+			ours |= refute(&copy, copy.session4, copy.epoch4, copy.slot4);
 		if (copy.flags & TUNNEL_IPV6)
-			ours |= refute(p, &copy, copy.session6, copy.epoch6, copy.slot6, 1);
+			ours |= refute(&copy, copy.session6, copy.epoch6, copy.slot6);
 		return ours ? COUNTER_DROP_ERROR_INDICATION : COUNTER_PASS_ERROR_INDICATION;
 	}
 	if (copy.flags & TUNNEL_IPV4)
