@@ -2,34 +2,102 @@
  * What does the data plane have to know, as plain data?
  *
  * `Steering` is the only thing that travels from intent to packet: the control plane compiles intents to it, each back
- * end renders it to its own tables. It is JSON: it can be printed, compared and stored.
+ * end renders it to its own tables. It is JSON: it can be printed, compared and stored. What depends on the moment (which
+ * endpoint is healthy, which function of a chain answers) is written into it as well: a change of the moment is a new steering.
  */
 
 /** What happens to a packet that a rule matches. */
 export type Action =
-  /** To the opposite port, untouched. */
+  /** Stays in its tunnel, on its way. With a treatment: after that. */
   | "pass"
-  /** Out of its tunnel, destination translated to the endpoint. */
+  /** Out of its tunnel, destination translated to an endpoint. */
   | "take"
-  /** Out of its tunnel, routed to the apps' network as it is: the local gateway (A19). */
-  | "route";
+  /** Out of its tunnel, untranslated: to the apps' network (local gateway, A19) or to `output`. */
+  | "route"
+  /** Goes nowhere. */
+  | "drop";
 
-/** All members as seen on the uplink, inside the tunnel. Absent means any. */
+/** Inclusive. */
+export type Range = [number, number];
+
+/**
+ * All members as seen on the uplink. Absent means any; a list means any of its members; a packet has to satisfy every
+ * member. Lists are never empty. What a member means as a set of numbers is in space.ts.
+ */
 export interface Match {
-  /** Prefix, canonical: `203.0.113.80/32`, `2001:db8::/32`. */
-  destination?: string;
-  source?: string;
-  /** IP protocol number. */
-  protocol?: number;
-  /** Inclusive range. */
-  destinationPorts?: [number, number];
-  sourcePorts?: [number, number];
+  /** Implied by addresses; needed where there are none. */
+  family?: 4 | 6;
+  /** Inner. Prefixes, canonical: `203.0.113.80/32`, `2001:db8::/32`. */
+  destination?: string[];
+  source?: string[];
+  /** Inner IP protocol numbers. */
+  protocol?: number[];
+  destinationPorts?: Range[];
+  sourcePorts?: Range[];
+  /** Inner, 0..63. */
+  dscp?: Range[];
+  /** Names of data planes. */
+  dataplanes?: string[];
+  /** Outer VLAN id; 0 is untagged. */
+  vlan?: Range[];
+  /** Inner of two VLAN ids; 0 is none. */
+  innerVlan?: Range[];
+  /** Of the frame as it arrives from the access side: `02:00:00:00:00:01`. */
+  sourceMac?: string[];
+  destinationMac?: string[];
+  /** Outer addresses, prefixes: GTP-U only. */
+  baseStation?: string[];
+  gateway?: string[];
+  /** TEID of the uplink tunnel: GTP-U only. */
+  teid?: Range[];
+  /** QoS flow identifier of the uplink, 0..63: GTP-U with PDU Session Container only. */
+  qfi?: Range[];
+  /** GTP-U message types. Absent: 255 (G-PDU) only. Others are never part of a flow: `pass` and `drop` alone apply. */
+  message?: Range[];
+}
+
+export interface Endpoint {
+  address: string;
+  /** Absent keeps the packet's own. */
+  port?: number;
+  /** Share of new connections, 1 (default) to 100. */
+  weight?: number;
+  /** Absent: up. Draining keeps what it has and gets nothing new; down has its flows ended. */
+  state?: "up" | "draining" | "down";
+}
+
+/** One transit function of a chain, in one direction. */
+export interface Hop {
+  /** Of its VXLAN tunnel end point. */
+  address: string;
+  /** VXLAN network identifier that this hop alone has; with NSH it is the service path. */
+  vni: number;
+  encapsulation: "vxlan" | "nsh";
+  /** Absent: up. */
+  state?: "up" | "down";
+}
+
+export interface Chain {
+  /** In the order in which packets meet them. */
+  uplink: Hop[];
+  downlink: Hop[];
+  /** What packets do when a function is down: go on without it, or end. */
+  unreachable: "bypass" | "block";
+}
+
+/** What is done with the packets of a rule beside its action. At least one member is there. */
+export interface Treatment {
+  chain?: Chain;
+  /** A copy of each packet leaves by this adapter: as it leaves us, or without its tunnel. */
+  mirror?: { port: string; form: "as-is" | "decapsulated" };
+  /** Bits per second of inner packets, each direction; what is more is dropped. */
+  rate?: { uplink?: number; downlink?: number };
 }
 
 export interface SteeringRule {
   /** Stable over the rule's life; names it in the kernel. 1..2^32-1. */
   id: number;
-  /** Index of its service's counters, 1..65535, stable over the service's life. */
+  /** Index of its service's counters and treatment, 1..65535, stable over the service's life. */
   service: number;
   /** The intent that caused it. */
   name: string;
@@ -37,8 +105,13 @@ export interface SteeringRule {
   priority: number;
   match: Match;
   action: Action;
-  /** Only with `take`. `port` absent keeps the packet's own. */
-  endpoint?: { address: string; port?: number };
+  /** With `take`, and only there. When none is up, the rule stands aside: its packets pass. */
+  endpoints?: Endpoint[];
+  /** What keeps to one endpoint: a connection (default), or a UE with all of its connections. */
+  affinity?: "connection" | "ue";
+  /** With `route`: adapter, VLAN id and destination MAC to leave by; absent: the apps' network. */
+  output?: { port: string; vlan?: number; mac?: string };
+  treatment?: Treatment;
   /** The app may speak first. */
   appInitiated: boolean;
 }
@@ -51,3 +124,6 @@ export interface Steering {
 }
 
 export const emptySteering: Steering = { rules: [], protect: [] };
+
+/** The endpoint that tables and texts show for a rule that has but one. */
+export const firstEndpoint = (rule: SteeringRule): Endpoint | undefined => rule.endpoints?.[0];

@@ -226,6 +226,30 @@ export const captureQuery = Type.Object(
   closed,
 );
 
+const words = Type.Optional(Type.Array(Type.String()));
+const ranges = Type.Optional(Type.Array(Type.Array(whole, { minItems: 2, maxItems: 2 })));
+const hops = Type.Array(
+  Type.Object(
+    {
+      address: Type.String(),
+      vni: whole,
+      encapsulation: Type.Enum(["vxlan", "nsh"]),
+      state: Type.Optional(Type.Enum(["up", "down"])),
+    },
+    closed,
+  ),
+);
+const treatment = Type.Object(
+  {
+    chain: Type.Optional(
+      Type.Object({ uplink: hops, downlink: hops, unreachable: Type.Enum(["bypass", "block"]) }, closed),
+    ),
+    mirror: Type.Optional(Type.Object({ port: Type.String(), form: Type.Enum(["as-is", "decapsulated"]) }, closed)),
+    rate: Type.Optional(Type.Object({ uplink: Type.Optional(whole), downlink: Type.Optional(whole) }, closed)),
+  },
+  closed,
+);
+
 const steeringRule = Type.Object(
   {
     id: whole,
@@ -234,16 +258,45 @@ const steeringRule = Type.Object(
     priority: whole,
     match: Type.Object(
       {
-        destination: Type.Optional(Type.String()),
-        source: Type.Optional(Type.String()),
-        protocol: Type.Optional(whole),
-        destinationPorts: Type.Optional(Type.Array(whole, { minItems: 2, maxItems: 2 })),
-        sourcePorts: Type.Optional(Type.Array(whole, { minItems: 2, maxItems: 2 })),
+        family: Type.Optional(Type.Enum([4, 6])),
+        destination: words,
+        source: words,
+        protocol: Type.Optional(Type.Array(whole)),
+        destinationPorts: ranges,
+        sourcePorts: ranges,
+        dscp: ranges,
+        dataplanes: words,
+        vlan: ranges,
+        innerVlan: ranges,
+        sourceMac: words,
+        destinationMac: words,
+        baseStation: words,
+        gateway: words,
+        teid: ranges,
+        qfi: ranges,
+        message: ranges,
       },
       closed,
     ),
-    action: Type.Enum(["pass", "take", "route"]),
-    endpoint: Type.Optional(Type.Object({ address: Type.String(), port: Type.Optional(whole) }, closed)),
+    action: Type.Enum(["pass", "take", "route", "drop"]),
+    endpoints: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            address: Type.String(),
+            port: Type.Optional(whole),
+            weight: Type.Optional(whole),
+            state: Type.Optional(Type.Enum(["up", "draining", "down"])),
+          },
+          closed,
+        ),
+      ),
+    ),
+    affinity: Type.Optional(Type.Enum(["connection", "ue"])),
+    output: Type.Optional(
+      Type.Object({ port: Type.String(), vlan: Type.Optional(whole), mac: Type.Optional(Type.String()) }, closed),
+    ),
+    treatment: Type.Optional(treatment),
     appInitiated: Type.Boolean(),
   },
   closed,

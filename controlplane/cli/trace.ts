@@ -5,7 +5,7 @@
  * What depends on the moment (is the tunnel proven, has the connection been seen from its SYN, is a table full) is not
  * known here; `capture` shows that.
  */
-import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
+import { firstEndpoint, type Steering, type SteeringRule } from "../../dataplane/steering.ts";
 import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
 import { decodeFrame, decodePacket, type PacketFields, type Tunnel } from "./frame.ts";
 import type { CapturedFrame } from "./pcap.ts";
@@ -37,15 +37,16 @@ const inRange = (range: [number, number], port: number | undefined) =>
 
 /** Undefined when the rule matches. */
 function mismatch({ match }: SteeringRule, packet: PacketFields): string | undefined {
-  if (match.destination && !within(match.destination, packet.destination))
-    return `destination is not in ${match.destination}`;
-  if (match.source && !within(match.source, packet.source)) return `source is not in ${match.source}`;
-  if (match.protocol !== undefined && match.protocol !== packet.protocol) return `protocol is not ${match.protocol}`;
-  if (match.destinationPorts && !inRange(match.destinationPorts, packet.destinationPort)) {
-    return `destination port is not ${match.destinationPorts.join("-")}`;
+  const { destination, source, protocol, destinationPorts, sourcePorts } = match;
+  if (destination?.every((prefix) => !within(prefix, packet.destination)))
+    return `destination is not in ${destination}`;
+  if (source?.every((prefix) => !within(prefix, packet.source))) return `source is not in ${source}`;
+  if (protocol?.every((one) => one !== packet.protocol)) return `protocol is not ${protocol}`;
+  if (destinationPorts?.every((range) => !inRange(range, packet.destinationPort))) {
+    return `destination port is not ${destinationPorts.map((range) => range.join("-"))}`;
   }
-  if (match.sourcePorts && !inRange(match.sourcePorts, packet.sourcePort)) {
-    return `source port is not ${match.sourcePorts.join("-")}`;
+  if (sourcePorts?.every((range) => !inRange(range, packet.sourcePort))) {
+    return `source port is not ${sourcePorts.map((range) => range.join("-"))}`;
   }
   return undefined;
 }
@@ -71,8 +72,8 @@ export function tracePacket(steering: Steering, packet: PacketFields): Trace {
       const text = `taken by service "${rule.name}", handed to the apps' network untranslated`;
       return { packet, steps, verdict: "route", reason: "take_routed", text };
     }
-    const port = rule.endpoint?.port ?? packet.destinationPort;
-    const text = `taken by service "${rule.name}": destination becomes ${rule.endpoint?.address}${port === undefined ? "" : ` port ${port}`}`;
+    const port = firstEndpoint(rule)?.port ?? packet.destinationPort;
+    const text = `taken by service "${rule.name}": destination becomes ${firstEndpoint(rule)?.address}${port === undefined ? "" : ` port ${port}`}`;
     return { packet, steps, verdict: "take", reason: "take_uplink", text };
   }
   return { packet, steps, verdict: "pass", reason: "pass_no_rule", text: "passes to the core: no rule matches" };

@@ -4,7 +4,7 @@
  * Pure functions from the API's data to lines.
  */
 import type { DataplaneStatus } from "../../dataplane/dataplane.ts";
-import type { SteeringRule } from "../../dataplane/steering.ts";
+import { firstEndpoint, type Range, type SteeringRule } from "../../dataplane/steering.ts";
 import { isAddressService, type Service } from "../intents/model.ts";
 import { age, number, plural, table } from "./output.ts";
 
@@ -106,15 +106,16 @@ export function serviceLines(services: Service[]): string[] {
 /** One rule on one line, as `plan` and `trace` show it. */
 export function ruleText(rule: SteeringRule): string {
   const { destination, source, protocol, destinationPorts, sourcePorts } = rule.match;
-  const range = ([low, high]: [number, number]) => (low === high ? String(low) : `${low}-${high}`);
+  const ranges = (list: Range[]) => list.map(([low, high]) => (low === high ? low : `${low}-${high}`)).join(",");
   const parts = [
     `to ${destination ?? "any"}`,
     source && `from ${source}`,
-    protocol !== undefined && `proto ${protocol}`,
-    destinationPorts && `port ${range(destinationPorts)}`,
-    sourcePorts && `from port ${range(sourcePorts)}`,
+    protocol && `proto ${protocol}`,
+    destinationPorts && `port ${ranges(destinationPorts)}`,
+    sourcePorts && `from port ${ranges(sourcePorts)}`,
   ].filter(Boolean);
-  const { endpoint, action } = rule;
+  const { action } = rule;
+  const endpoint = firstEndpoint(rule);
   const to = endpoint && (endpoint.address.includes(":") ? `[${endpoint.address}]` : endpoint.address);
   const target = endpoint ? ` → ${to}${endpoint.port === undefined ? "" : `:${endpoint.port}`}` : "";
   return `rule ${rule.id} "${rule.name}" priority ${rule.priority}: ${parts.join(" ")}: ${action}${target}`;

@@ -6,7 +6,8 @@
  * so the conflict test is exact. Where two boxes of equal priority meet, a packet has two owners; seed 004 §5.2.2.2.1.3
  * leaves that undefined, here it is refused.
  */
-import type { Match, Steering, SteeringRule } from "../../dataplane/steering.ts";
+import type { Endpoint, Hop, Match, Steering, SteeringRule } from "../../dataplane/steering.ts";
+import { allUp, type Conditions } from "./conditions.ts";
 import type { Intent, NumberedIntent, PortRange } from "./model.ts";
 import { formatPrefix, overlaps, type Prefix } from "./prefix.ts";
 
@@ -77,11 +78,11 @@ function match(intent: Intent): Match {
   // A source of /0 says nothing more once the destination has said which family is meant.
   const source = intent.source && (intent.source.length > 0 || !intent.destination) ? intent.source : undefined;
   return {
-    ...(intent.destination && { destination: formatPrefix(intent.destination) }),
-    ...(source && { source: formatPrefix(source) }),
-    ...(intent.protocol !== undefined && { protocol: intent.protocol }),
-    ...(intent.destinationPorts && { destinationPorts: intent.destinationPorts }),
-    ...(intent.sourcePorts && { sourcePorts: intent.sourcePorts }),
+    ...(intent.destination && { destination: [formatPrefix(intent.destination)] }),
+    ...(source && { source: [formatPrefix(source)] }),
+    ...(intent.protocol !== undefined && { protocol: [intent.protocol] }),
+    ...(intent.destinationPorts && { destinationPorts: [intent.destinationPorts] }),
+    ...(intent.sourcePorts && { sourcePorts: [intent.sourcePorts] }),
   };
 }
 
@@ -99,15 +100,44 @@ function rule(entry: NumberedIntent): SteeringRule {
     priority: intent.priority,
     match: match(intent),
     action: intent.action,
-    ...(intent.endpoint && { endpoint: intent.endpoint }),
+    ...(intent.endpoint && { endpoints: [intent.endpoint] }),
     appInitiated: intent.appInitiated,
   };
   compiled.set(entry, made);
   return made;
 }
 
+/** The same object where nothing of the moment changes it. */
+function atTheMoment(rule: SteeringRule, conditions: Conditions): SteeringRule {
+  const { endpoints, treatment } = rule;
+  let changed = false;
+  const states = <T extends Endpoint | Hop>(list: T[], ask: (one: T) => T["state"]): T[] =>
+    list.map((one) => {
+      const state = ask(one);
+      if (state === (one.state ?? "up")) return one;
+      changed = true;
+      return { ...one, state };
+    });
+  const asked = endpoints && states(endpoints, (endpoint) => conditions.endpoint(rule.name, endpoint));
+  const hops = (list: Hop[]) => states(list, (hop) => conditions.vnf(hop.address));
+  const chain = treatment?.chain;
+  const walked = chain && { ...chain, uplink: hops(chain.uplink), downlink: hops(chain.downlink) };
+  if (!changed) return rule;
+  return {
+    ...rule,
+    ...(asked && { endpoints: asked }),
+    ...(walked && { treatment: { ...treatment, chain: walked } }),
+  };
+}
+
 /** Highest priority first; equal priorities do not meet, so their order is only made definite. */
-export function compile(intents: Iterable<NumberedIntent>, protect: readonly string[]): Steering {
-  const rules = [...intents].map(rule).sort((a, b) => b.priority - a.priority || a.id - b.id);
+export function compile(
+  intents: Iterable<NumberedIntent>,
+  protect: readonly string[],
+  conditions: Conditions = allUp,
+): Steering {
+  const rules = [...intents]
+    .map((entry) => atTheMoment(rule(entry), conditions))
+    .sort((a, b) => b.priority - a.priority || a.id - b.id);
   return { rules, protect: [...protect] };
 }

@@ -12,6 +12,7 @@ import type { Steering } from "../../dataplane/steering.ts";
 import { messageOf, Problem, type ProblemCode } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { type Conflict, compile, conflicts } from "./compile.ts";
+import type { Conditions } from "./conditions.ts";
 import { type Intent, isAddressService, type NumberedIntent, type Service } from "./model.ts";
 import { AddressError, formatPrefix, host, type Prefix, parseAddress, parsePrefix } from "./prefix.ts";
 import { validateService } from "./validate.ts";
@@ -29,6 +30,8 @@ export interface ServicesOptions {
   protect: string[];
   /** `limits.rules` */
   rules: number;
+  /** Absent: everything is up. */
+  conditions?: Conditions;
 }
 
 const codeOf: Record<Conflict["kind"], ProblemCode> = {
@@ -78,6 +81,11 @@ export class Services {
     }
     await this.#options.dataplane.apply(this.#compile(entries));
     this.#entries = entries;
+  }
+
+  /** Applies the same services again, because conditions have changed. @throws DataplaneError and the old steering stays */
+  refresh(): Promise<void> {
+    return this.#serialise(() => this.#options.dataplane.apply(this.steering()));
   }
 
   list(): Service[] {
@@ -206,7 +214,7 @@ export class Services {
   }
 
   #compile(entries: Entries): Steering {
-    return compile(entries.values(), this.#options.protect);
+    return compile(entries.values(), this.#options.protect, this.#options.conditions);
   }
 
   async #change(next: Entries, commit: () => void): Promise<void> {

@@ -123,7 +123,7 @@ export function applyRules(
   buckets.want(rendered.bucket, rendered.host);
   const wanted = new Set(rendered.protect.map(text));
   for (const [key, octets] of present) if (!wanted.has(key)) prefixes.delete(octets);
-  nextHops.keep(new Set(steering.rules.flatMap((rule) => (rule.endpoint ? [rule.endpoint.address] : []))));
+  nextHops.keep(new Set(steering.rules.flatMap((rule) => rule.endpoints?.map((endpoint) => endpoint.address) ?? [])));
 }
 
 const text = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.length).toString("hex");

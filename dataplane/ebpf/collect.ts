@@ -11,8 +11,8 @@
  * session's lock, with its epoch raised, so that whatever still names it is void; its place goes to `free_slots`.
  */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
+import { isMapped } from "../address.ts";
 import type { DataplaneEvent } from "../dataplane.ts";
-import { isMapped } from "./address.ts";
 import type { Buckets } from "./apply.ts";
 import { type BpfMap, UpdateFlag } from "./bpf-map.ts";
 import * as c from "./consts.ts";

@@ -3,7 +3,7 @@
  *
  * test/ebpf/layout.test.ts compares each with the header.
  */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 export const BEARER_SLOTS = 5;
 export const DOWNLINK_SLOTS = 3;
@@ -42,14 +42,21 @@ export const ACTION_PASS = 0;
 export const ACTION_TAKE = 1;
 export const ACTION_ROUTE = 2;
 export const ACTION_REPLY = 3;
+export const ACTION_DROP = 4;
+export const ACTION_THROUGH = 5;
 
 export const RULE_APP_INITIATED = 1;
+export const RULE_TREATED = 2;
 
 export const FLOW_FIN_UP = 1;
 export const FLOW_FIN_DOWN = 2;
 export const FLOW_RST = 4;
 export const FLOW_REPLIED = 8;
 export const FLOW_APP_INITIATED = 16;
+export const FLOW_TREATED = 32;
+
+export const CHAIN_NONE = 0;
+export const CHAIN_BLOCKED = 0xffff_ffff;
 
 export const MAYBE_RULE = 1;
 export const MAYBE_RULE_HOST = 2;

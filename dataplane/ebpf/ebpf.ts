@@ -9,6 +9,7 @@
  * · tables, collect (what comes out) · slow-port (packet by packet) · links, next-hops (kept current).
  */
 import { join } from "node:path";
+import { macOctets } from "../address.ts";
 import { counters as counterNames } from "../counters.ts";
 import {
   type BackendConfig,
@@ -23,7 +24,6 @@ import {
   type Session,
 } from "../dataplane.ts";
 import type { Steering } from "../steering.ts";
-import { macOctets } from "./address.ts";
 import { applyRules, Buckets } from "./apply.ts";
 import { xdpDetach, xdpQuery } from "./bpf-object.ts";
 import { Collector } from "./collect.ts";

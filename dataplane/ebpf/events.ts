@@ -1,8 +1,9 @@
 /**
  * What does a record of the programs' event ring mean?
  */
+
+import { addressText, isMapped } from "../address.ts";
 import type { DataplaneEvent, EventType } from "../dataplane.ts";
-import { addressText, isMapped } from "./address.ts";
 import * as c from "./consts.ts";
 import { event as eventCodec } from "./layout.ts";
 

@@ -107,6 +107,7 @@ export function sizes(limits: Limits): Record<string, number> {
     free_slots: limits.sessions,
     flows: limits.flows * 2,
     service_counters: Math.min(2 * 65536, 2 * (limits.rules + 1)),
+    treatments: Math.min(65536, limits.rules + 1),
     ...cacheSizes(limits),
   };
 }

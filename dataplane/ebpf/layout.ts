@@ -213,6 +213,14 @@ export const flow = struct("flow", {
 
 export const nextHop = struct("next_hop", { port: u32, destination: bytes(6), source: bytes(6) });
 
+export const treatment = struct("treatment", {
+  chain_up: u32,
+  chain_down: u32,
+  mirror: u32,
+  mirror_flags: u32,
+  unused: bytes(16),
+});
+
 export const rule = struct("rule", {
   destination: addr,
   destination_mask: addr,
@@ -362,6 +370,7 @@ export const structs = [
   flowKey,
   flow,
   nextHop,
+  treatment,
   rule,
   rulesHeader,
   cached,

@@ -7,8 +7,8 @@
  * because running flows remember them.
  */
 
+import { addressOctets, macOctets, masked, prefixOf } from "../address.ts";
 import { DataplaneError } from "../dataplane.ts";
-import { addressOctets, macOctets, masked, prefixOf } from "./address.ts";
 import type { NextHopIndex } from "./apply.ts";
 import { ipJson, tryIp } from "./command.ts";
 import { PORT_APPS } from "./consts.ts";

@@ -4,8 +4,8 @@
  * Pure but for `Plane` itself, which holds what was found when it was wired.
  */
 import { randomBytes } from "node:crypto";
+import { addressOctets, macOctets, prefixOf } from "../address.ts";
 import type { DataplaneConfig, Limits, Mode, PortStatus } from "../dataplane.ts";
-import { addressOctets, macOctets, prefixOf } from "./address.ts";
 import type { XdpMode } from "./bpf-object.ts";
 import * as c from "./consts.ts";
 import { config as configCodec } from "./layout.ts";

@@ -10,8 +10,9 @@
  * comes from the apps' adapter, or from our own address there, goes to ofr-ret unless it is for the apps' own prefix.
  * All replies share one next hop on ofr-ret (an address nobody has, no ARP), so that a million UEs need no neighbours.
  */
+
+import { addressText, prefixOf } from "../address.ts";
 import type { AppsConfig } from "../dataplane.ts";
-import { addressText, prefixOf } from "./address.ts";
 import { ip, ipJson, readSysctl, run, tryIp } from "./command.ts";
 import { type AsFound, type Link, linkOf, linkOrNone, wireFeatures } from "./netdev.ts";
 

@@ -11,8 +11,9 @@
  * A rule for a prefix marks all buckets it meets; one for a single address marks its bucket MAYBE_RULE_HOST, and its own
  * place among the hosts. Rules that only pass mark nothing: what no bucket names passes anyway.
  */
+
+import { addressOctets, maskOctets, type Prefix, prefixOf } from "../address.ts";
 import type { Steering, SteeringRule } from "../steering.ts";
-import { addressOctets, maskOctets, type Prefix, prefixOf } from "./address.ts";
 import {
   ACTION_PASS,
   ACTION_ROUTE,
@@ -36,7 +37,7 @@ export interface RenderedRules {
   protect: Uint8Array[];
 }
 
-const actions = { pass: ACTION_PASS, take: ACTION_TAKE, route: ACTION_ROUTE } as const;
+const actions = { pass: ACTION_PASS, take: ACTION_TAKE, route: ACTION_ROUTE, drop: ACTION_PASS } as const;
 const NONE = new Uint8Array(16);
 
 /** `nextHop` gives the index of an endpoint's entry in `next_hops`. @throws Error on what is no address or prefix. */
@@ -61,16 +62,17 @@ export function renderRules(steering: Steering, nextHop: (endpoint: string) => n
 
 /** 0 IPv4, 1 IPv6, 2 both: by whatever names an address. */
 function familyOf(rule: SteeringRule): number {
-  const named = rule.match.destination ?? rule.match.source ?? rule.endpoint?.address;
+  const named = rule.match.destination?.[0] ?? rule.match.source?.[0] ?? rule.endpoints?.[0]?.address;
   return named === undefined ? 2 : prefixOf(named).v6 ? 1 : 0;
 }
 
 function renderRule(rule: SteeringRule, nextHop: (endpoint: string) => number): Uint8Array {
-  const { match, endpoint } = rule;
-  const destination = match.destination === undefined ? undefined : prefixOf(match.destination);
-  const source = match.source === undefined ? undefined : prefixOf(match.source);
-  const [low, high] = match.destinationPorts ?? [0, 65535];
-  const [sourceLow, sourceHigh] = match.sourcePorts ?? [0, 65535];
+  const { match } = rule;
+  const endpoint = rule.endpoints?.[0];
+  const destination = match.destination?.[0] === undefined ? undefined : prefixOf(match.destination[0]);
+  const source = match.source?.[0] === undefined ? undefined : prefixOf(match.source[0]);
+  const [low, high] = match.destinationPorts?.[0] ?? [0, 65535];
+  const [sourceLow, sourceHigh] = match.sourcePorts?.[0] ?? [0, 65535];
   return ruleCodec.encode({
     destination: destination?.octets ?? NONE,
     destination_mask: maskOctets(destination?.length ?? 0),
@@ -83,7 +85,7 @@ function renderRule(rule: SteeringRule, nextHop: (endpoint: string) => number): 
     source_port_high: sourceHigh,
     endpoint_port: endpoint?.port ?? 0,
     service: rule.service,
-    protocol: match.protocol ?? 0,
+    protocol: match.protocol?.[0] ?? 0,
     action: actions[rule.action],
     flags: rule.appInitiated ? RULE_APP_INITIATED : 0,
     v6: familyOf(rule),
@@ -97,7 +99,7 @@ function renderRule(rule: SteeringRule, nextHop: (endpoint: string) => number): 
 }
 
 function markRule(rule: SteeringRule, bucket: Uint8Array, host: Uint8Array): void {
-  const { destination } = rule.match;
+  const destination = rule.match.destination?.[0];
   if (destination === undefined) {
     const family = familyOf(rule);
     if (family !== 1) fill(bucket, 0, MAYBE_V6, MAYBE_RULE);

@@ -4,6 +4,8 @@
  * Implements `SlowPath` over the TAP (frames behind a struct slow_header), the session tables (holds, standing aside) and
  * the capture ring. Before `open` and after `close` there are no frames and no sessions.
  */
+
+import { addressOctets, addressText, isMapped } from "../address.ts";
 import { DataplaneError } from "../dataplane.ts";
 import type {
   CapturedPacket,
@@ -15,7 +17,6 @@ import type {
   SlowSession,
   SlowToUser,
 } from "../slow-path.ts";
-import { addressOctets, addressText, isMapped } from "./address.ts";
 import * as c from "./consts.ts";
 import type { Kernel } from "./kernel.ts";
 import * as layout from "./layout.ts";

@@ -4,8 +4,9 @@
  * Sessions and bearers are arrays seen as memory: reading is free, and what the programs write appears at once. A session
  * is read under its sequence number (odd: a program is writing). Slots that are in use are found by `ue_sessions`.
  */
+
+import { addressOctets, addressText, isMapped } from "../address.ts";
 import type { Bearer, Session } from "../dataplane.ts";
-import { addressOctets, addressText, isMapped } from "./address.ts";
 import type { BpfMap } from "./bpf-map.ts";
 import {
   BEARER_DRAINING,

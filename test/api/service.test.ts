@@ -30,9 +30,9 @@ test("A10: a posted service is in the data plane when 200 is answered, and GET r
           service: 1,
           name: "web",
           priority: 100,
-          match: { destination: "203.0.113.80/32" },
+          match: { destination: ["203.0.113.80/32"] },
           action: "take",
-          endpoint: { address: "10.60.0.80" },
+          endpoints: [{ address: "10.60.0.80" }],
           appInitiated: false,
         },
       ],
@@ -60,17 +60,22 @@ test("A11: the second form comes back as it was given, strings, numbers and the 
     assert.equal((await call("POST", "/service", numbers)).body, numbers);
     assert.equal((await call("GET", "/service")).body, [cache, numbers]);
     assert.equal(
-      dataplane.steering.rules.map(({ name, match, endpoint }) => ({ name, match, endpoint })),
+      dataplane.steering.rules.map(({ name, match, endpoints }) => ({ name, match, endpoints })),
       [
         {
           name: "dns",
-          match: { destination: "203.0.113.53/32", protocol: 17, destinationPorts: [53, 53] },
-          endpoint: { address: "10.60.0.53" },
+          match: { destination: ["203.0.113.53/32"], protocol: [17], destinationPorts: [[53, 53]] },
+          endpoints: [{ address: "10.60.0.53" }],
         },
         {
           name: "cache",
-          match: { destination: "203.0.113.0/24", source: "10.45.0.0/16", protocol: 6, destinationPorts: [80, 80] },
-          endpoint: { address: "10.60.0.90", port: 3128 },
+          match: {
+            destination: ["203.0.113.0/24"],
+            source: ["10.45.0.0/16"],
+            protocol: [6],
+            destinationPorts: [[80, 80]],
+          },
+          endpoints: [{ address: "10.60.0.90", port: 3128 }],
         },
       ],
       "highest priority first",
@@ -84,7 +89,7 @@ test("A10: PUT changes a service, keeps its numbers, and answers 404 and 400", (
     const answer = await call("PUT", "/service/web", moved);
     assert.is(answer.status, 200);
     assert.equal(answer.body, moved);
-    assert.equal(dataplane.steering.rules[0]?.endpoint, { address: "10.60.0.81" });
+    assert.equal(dataplane.steering.rules[0]?.endpoints, [{ address: "10.60.0.81" }]);
     assert.is(dataplane.steering.rules[0]?.id, 1);
     assert.is((await call("PUT", "/service/other", web)).status, 404);
     assert.is((await call("PUT", "/service/web", { name: "web" })).status, 400);
@@ -264,7 +269,7 @@ test("A19: endpoint local routes, an absent endpoint is an exception to a lower 
       dataplane.steering.rules.map(({ name, action, match }) => [name, action, match]),
       [
         ["except", "pass", { source: "10.45.1.0/24" }],
-        ["gateway", "route", { source: "10.45.0.0/16" }],
+        ["gateway", "route", { source: ["10.45.0.0/16"] }],
       ],
     );
   }));

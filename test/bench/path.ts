@@ -7,7 +7,7 @@
  */
 
 import { defaults } from "../../controlplane/config/schema.ts";
-import { addressOctets } from "../../dataplane/ebpf/address.ts";
+import { addressOctets } from "../../dataplane/address.ts";
 import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject, type Program } from "../../dataplane/ebpf/bpf-object.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";

@@ -6,7 +6,7 @@
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { addressOctets } from "../../dataplane/ebpf/address.ts";
+import { addressOctets } from "../../dataplane/address.ts";
 import { Buckets } from "../../dataplane/ebpf/apply.ts";
 import { Collector, flowTimeout, writeTwinKey } from "../../dataplane/ebpf/collect.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";

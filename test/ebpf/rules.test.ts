@@ -4,7 +4,7 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { addressOctets, addressText, maskOctets, prefixOf } from "../../dataplane/ebpf/address.ts";
+import { addressOctets, addressText, maskOctets, prefixOf } from "../../dataplane/address.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
 import { rule as ruleCodec } from "../../dataplane/ebpf/layout.ts";
 import { bucketOf, hostOf, renderRules } from "../../dataplane/ebpf/rules.ts";
@@ -17,7 +17,7 @@ const base: SteeringRule = {
   priority: 100,
   match: {},
   action: "take",
-  endpoint: { address: "10.60.0.10" },
+  endpoints: [{ address: "10.60.0.10" }],
   appInitiated: false,
 };
 const steering = (...rules: Partial<SteeringRule>[]): Steering => ({
@@ -42,16 +42,16 @@ test("A11: a rule keeps all that it says, in the order of priorities", () => {
     steering(
       {
         match: {
-          destination: "203.0.113.80/32",
-          source: "10.45.0.0/16",
-          protocol: 6,
-          destinationPorts: [80, 81],
-          sourcePorts: [1024, 65535],
+          destination: ["203.0.113.80/32"],
+          source: ["10.45.0.0/16"],
+          protocol: [6],
+          destinationPorts: [[80, 81]],
+          sourcePorts: [[1024, 65535]],
         },
-        endpoint: { address: "10.60.0.10", port: 8080 },
+        endpoints: [{ address: "10.60.0.10", port: 8080 }],
         appInitiated: true,
       },
-      { id: 8, match: { destination: "2001:db8::/32" }, action: "route", endpoint: undefined },
+      { id: 8, match: { destination: ["2001:db8::/32"] }, action: "route", endpoints: undefined },
     ),
   );
   assert.equal(rules, [
@@ -107,33 +107,35 @@ test("A11: a rule keeps all that it says, in the order of priorities", () => {
 
 test("a rule without addresses is for the family of its endpoint, or for both", () => {
   assert.equal(
-    decoded(steering({}, { action: "route", endpoint: undefined })).map((rule) => rule.v6),
+    decoded(steering({}, { action: "route", endpoints: undefined })).map((rule) => rule.v6),
     [0, 2],
   );
 });
 
 test("single addresses mark one bucket and one host, prefixes all buckets that they meet", () => {
-  const one = render(steering({ match: { destination: "203.0.113.80/32" } }));
+  const one = render(steering({ match: { destination: ["203.0.113.80/32"] } }));
   assert.equal(marks(one.bucket), [[0xcb00, c.MAYBE_RULE_HOST]]);
   assert.equal(marks(one.host), [[0xcb00 ^ 0x7150, 1]]);
-  const wide = render(steering({ match: { destination: "10.8.0.0/14" } }));
+  const wide = render(steering({ match: { destination: ["10.8.0.0/14"] } }));
   assert.equal(
     marks(wide.bucket),
     [0x0a08, 0x0a09, 0x0a0a, 0x0a0b].map((index) => [index, c.MAYBE_RULE]),
   );
-  const narrow = render(steering({ match: { destination: "10.8.3.0/24" } }));
+  const narrow = render(steering({ match: { destination: ["10.8.3.0/24"] } }));
   assert.equal(marks(narrow.bucket), [[0x0a08, c.MAYBE_RULE]]);
-  const six = render(steering({ match: { destination: "2001:db8:1::80/128" } }));
+  const six = render(steering({ match: { destination: ["2001:db8:1::80/128"] } }));
   assert.equal(marks(six.bucket), [[c.MAYBE_V6 + (0x2001 ^ 0x0db8), c.MAYBE_RULE_HOST]]);
   assert.equal(marks(six.host), [[c.MAYBE_V6 + (0x2001 ^ 0x0db8 ^ 1 ^ 0x80), 1]]);
-  const short = render(steering({ match: { destination: "2000::/3" } }));
+  const short = render(steering({ match: { destination: ["2000::/3"] } }));
   assert.equal(marks(short.bucket).length, 65536);
-  const all = render(steering({ match: { destination: "0.0.0.0/0" } }));
+  const all = render(steering({ match: { destination: ["0.0.0.0/0"] } }));
   assert.equal(marks(all.bucket).length, 65536);
 });
 
 test("rules that only pass mark nothing; protected prefixes mark their buckets", () => {
-  const passing = render(steering({ match: { destination: "203.0.113.80/32" }, action: "pass", endpoint: undefined }));
+  const passing = render(
+    steering({ match: { destination: ["203.0.113.80/32"] }, action: "pass", endpoints: undefined }),
+  );
   assert.equal(marks(passing.bucket), []);
   const { bucket, protect } = render({ rules: [], protect: ["198.18.0.0/15", "2001:db8:f::/48"] });
   assert.equal(marks(bucket), [
@@ -149,7 +151,7 @@ test("rules that only pass mark nothing; protected prefixes mark their buckets",
 
 test("what is no prefix is refused", () => {
   assert.throws(() => prefixOf("10.0.0.0/33"), /no prefix/);
-  assert.throws(() => render(steering({ match: { destination: "nonsense" } })));
+  assert.throws(() => render(steering({ match: { destination: ["nonsense"] } })));
 });
 
 /** What bpf/common.h `maybe_of` does. */
@@ -168,7 +170,7 @@ test("the prefilter never misses an address that a rule matches", () => {
     fc.property(fc.oneof(ipv4, ipv6), fc.integer({ min: 0, max: 128 }), (address, bits) => {
       const v6 = address.includes(":");
       const length = v6 ? bits : Math.min(bits, 32);
-      const rendered = render(steering({ match: { destination: `${address}/${length}` } }));
+      const rendered = render(steering({ match: { destination: [`${address}/${length}`] } }));
       return maybe(rendered, address);
     }),
     { numRuns: 100 },

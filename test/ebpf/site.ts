@@ -49,9 +49,9 @@ export const web: SteeringRule = {
   service: 1,
   name: "web",
   priority: 100,
-  match: { destination: "203.0.113.80/32", protocol: 17, destinationPorts: [80, 80] },
+  match: { destination: ["203.0.113.80/32"], protocol: [17], destinationPorts: [[80, 80]] },
   action: "take",
-  endpoint: { address: "10.60.0.10", port: 8080 },
+  endpoints: [{ address: "10.60.0.10", port: 8080 }],
   appInitiated: false,
 };
 

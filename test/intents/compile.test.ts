@@ -122,9 +122,9 @@ test("STYLE: one intent, the whole steering", () => {
         service: 4,
         name: "web",
         priority: 7,
-        match: { destination: "203.0.113.0/24", protocol: 6, destinationPorts: [80, 81] },
+        match: { destination: ["203.0.113.0/24"], protocol: [6], destinationPorts: [[80, 81]] },
         action: "take",
-        endpoint: { address: "10.60.0.2" },
+        endpoints: [{ address: "10.60.0.2" }],
         appInitiated: false,
       },
     ],
@@ -135,7 +135,7 @@ test("STYLE: one intent, the whole steering", () => {
 test("a match of every UE keeps its family", () => {
   const { destination: _, ...all } = intent("all", 1);
   const six: Intent = { ...all, family: 6, source: parsePrefix("::/0"), action: "route" };
-  assert.equal(compile([{ intent: six, rule: 1, index: 1 }], []).rules[0]?.match, { source: "::/0" });
+  assert.equal(compile([{ intent: six, rule: 1, index: 1 }], []).rules[0]?.match, { source: ["::/0"] });
 });
 
 test("A11: highest priority first, and the order of arrival does not matter", () => {

@@ -80,7 +80,10 @@ for (const [name, change] of shapes) {
 
 test("a passed flow takes the short way as well", () => {
   const k = learnt();
-  k.setRules([changed(1, { action: "pass", endpoint: undefined, match: { destination: "203.0.0.0/16" } }), ...rules]);
+  k.setRules([
+    changed(1, { action: "pass", endpoints: undefined, match: { destination: ["203.0.0.0/16"] } }),
+    ...rules,
+  ]);
   k.expect("access", up(dnsUp()), { counter: "pass_no_rule" });
   isCached(k, "access", up(dnsUp()), "pass_no_rule", ["flows", "tunnels"]);
 });
@@ -228,7 +231,7 @@ test("a SYN that is decided anew ends it: the connection's next packets go where
   k.expect("access", up(tcpUp()), { counter: "take_uplink" });
   const answer = fromApp([f.ipv4({ src: app.web, dst: ue }), f.tcp({ sport: 8080, dport: 40000, flags: "PA" })]);
   k.expect("from_apps", answer, { counter: "reply_downlink" });
-  k.setRules([changed(1, { match: { destination: `${service.web}/32`, destinationPorts: [1, 1] } })]);
+  k.setRules([changed(1, { match: { destination: [`${service.web}/32`], destinationPorts: [[1, 1]] } })]);
   for (let n = 0; n < 2; n++) {
     k.expect("access", up(segment), { counter: "take_uplink" });
     k.expect("from_apps", answer, { counter: "reply_downlink" });

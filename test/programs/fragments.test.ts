@@ -188,7 +188,7 @@ test("A8: inner: without a control plane, of an unknown UE, or of a passed flow 
   unknown.expect("access", up([f.payload(two)]), { counter: "pass_no_rule" });
   const passed = learnt();
   passed.setRules([
-    changed(3, { action: "pass", endpoint: undefined, match: { destination: "203.0.0.0/16" } }),
+    changed(3, { action: "pass", endpoints: undefined, match: { destination: ["203.0.0.0/16"] } }),
     ...rules,
   ]);
   passed.expect("access", up([f.payload(one)]), { counter: "pass_no_rule" });

@@ -10,8 +10,8 @@
  */
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { addressOctets, addressText, prefixOf } from "../../dataplane/address.ts";
 import { counters } from "../../dataplane/counters.ts";
-import { addressOctets, addressText, prefixOf } from "../../dataplane/ebpf/address.ts";
 import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject } from "../../dataplane/ebpf/bpf-object.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";

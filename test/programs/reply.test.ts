@@ -381,7 +381,7 @@ test("… not from another port, not to an unknown UE, not where the rule does n
   k.expect("from_apps", from(app.first, 6000), { counter: "drop_no_flow" });
   k.configure({ mode: "offload" });
   k.setRules([
-    rule(1, { match: { destination: "203.0.113.0/24" }, endpoint: { address: app.first }, appInitiated: true }),
+    rule(1, { match: { destination: ["203.0.113.0/24"] }, endpoints: [{ address: app.first }], appInitiated: true }),
   ]);
   k.expect("from_apps", from(app.first, 6000), { counter: "drop_no_flow" });
 });

@@ -47,27 +47,27 @@ const rule = (id: number, partial: Partial<SteeringRule>): SteeringRule => ({
 
 export const rules: SteeringRule[] = [
   rule(1, {
-    match: { destination: `${service.web}/32`, protocol: 6, destinationPorts: [80, 80] },
-    endpoint: { address: app.web, port: 8080 },
+    match: { destination: [`${service.web}/32`], protocol: [6], destinationPorts: [[80, 80]] },
+    endpoints: [{ address: app.web, port: 8080 }],
   }),
   rule(2, {
-    match: { destination: `${service.dns}/32`, protocol: 17, destinationPorts: [53, 53] },
-    endpoint: { address: app.dns },
+    match: { destination: [`${service.dns}/32`], protocol: [17], destinationPorts: [[53, 53]] },
+    endpoints: [{ address: app.dns }],
   }),
-  rule(3, { match: { destination: `${service.any}/32` }, endpoint: { address: app.any } }),
-  rule(4, { match: { destination: `${route}/32` }, action: "route", endpoint: undefined }),
+  rule(3, { match: { destination: [`${service.any}/32`] }, endpoints: [{ address: app.any }] }),
+  rule(4, { match: { destination: [`${route}/32`] }, action: "route", endpoints: undefined }),
   rule(5, {
-    match: { destination: `${web6}/128` },
-    endpoint: { address: app.web6 },
+    match: { destination: [`${web6}/128`] },
+    endpoints: [{ address: app.web6 }],
   }),
   rule(6, {
-    match: { destination: `${first}/32`, protocol: 17, destinationPorts: [5000, 5000] },
-    endpoint: { address: app.first, port: 6000 },
+    match: { destination: [`${first}/32`], protocol: [17], destinationPorts: [[5000, 5000]] },
+    endpoints: [{ address: app.first, port: 6000 }],
     appInitiated: true,
   }),
   rule(7, {
-    match: { destination: `${service.web2}/32`, protocol: 6, destinationPorts: [80, 80] },
-    endpoint: { address: app.web, port: 8080 },
+    match: { destination: [`${service.web2}/32`], protocol: [6], destinationPorts: [[80, 80]] },
+    endpoints: [{ address: app.web, port: 8080 }],
   }),
 ];
 export { rule };

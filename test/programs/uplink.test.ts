@@ -116,11 +116,11 @@ for (const [name, inner] of unfit) {
 test("A11: the first matching rule wins; a rule that says pass is remembered as a passed flow", () => {
   const k = fresh({}, [
     rule(1, {
-      match: { destination: "203.0.113.0/24", destinationPorts: [10, 20] },
+      match: { destination: ["203.0.113.0/24"], destinationPorts: [[10, 20]] },
       action: "pass",
-      endpoint: undefined,
+      endpoints: undefined,
     }),
-    rule(2, { match: { destination: "203.0.113.0/24" }, endpoint: { address: app.any } }),
+    rule(2, { match: { destination: ["203.0.113.0/24"] }, endpoints: [{ address: app.any }] }),
   ]);
   k.expect("access", up(udpTo("203.0.113.7", 21)), { counter: "take_uplink", out: toApp(1, udpTo(app.any, 21)) });
   for (const port of [10, 15, 20]) k.expect("access", up(udpTo("203.0.113.7", port)), { counter: "pass_no_rule" });
@@ -129,19 +129,24 @@ test("A11: the first matching rule wins; a rule that says pass is remembered as 
 });
 
 for (const [name, match, fits, fails] of [
-  ["source prefix", { source: "10.45.0.0/30" }, udpTo(service.any), udpTo(service.any, 9, 1, "10.45.0.4")],
-  ["protocol", { protocol: 17 }, udpTo(service.any), tcpUp({}, service.any)],
-  ["destination port", { destinationPorts: [9, 9] as [number, number] }, udpTo(service.any, 9), udpTo(service.any, 10)],
+  ["source prefix", { source: ["10.45.0.0/30"] }, udpTo(service.any), udpTo(service.any, 9, 1, "10.45.0.4")],
+  ["protocol", { protocol: [17] }, udpTo(service.any), tcpUp({}, service.any)],
+  [
+    "destination port",
+    { destinationPorts: [[9, 9]] as [number, number][] },
+    udpTo(service.any, 9),
+    udpTo(service.any, 10),
+  ],
   [
     "source port",
-    { sourcePorts: [1000, 2000] as [number, number] },
+    { sourcePorts: [[1000, 2000]] as [number, number][] },
     udpTo(service.any, 9, 2000),
     udpTo(service.any, 9, 2001),
   ],
 ] as const) {
   test(`A16: a rule's ${name} decides`, () => {
-    const match2 = { destination: `${service.any}/32`, ...match };
-    const k = fresh({}, [rule(1, { match: match2 as never, endpoint: { address: app.any } })]);
+    const match2 = { destination: [`${service.any}/32`], ...match };
+    const k = fresh({}, [rule(1, { match: match2 as never, endpoints: [{ address: app.any }] })]);
     k.expect("access", up(fits), { counter: "take_uplink" });
     k.expect("access", up(fails, { teid: 0x101 }), {
       counter: name === "source prefix" ? "pass_no_rule" : "pass_unproven",
@@ -211,7 +216,7 @@ test("a SYN on a closed connection, or after the rules changed, is decided anew;
   const k = learnt();
   const taken = (flags: string, port = 8080) =>
     toApp(1, [f.ipv4({ src: ue, dst: app.web }), f.tcp({ sport: 40000, dport: port, flags })]);
-  const moved = [rule(1, { ...rules[0], endpoint: { address: app.web, port: 9090 } })];
+  const moved = [rule(1, { ...rules[0], endpoints: [{ address: app.web, port: 9090 }] })];
   k.expect("access", up(tcpUp()), { counter: "take_uplink", out: taken("S") });
   k.setRules(moved);
   k.expect("access", up(tcpUp({ flags: "PA" })), { counter: "take_uplink", out: taken("PA") });
@@ -228,8 +233,14 @@ test("A10: a taken flow outlives its rule, and ends with its SYN", () => {
   k.expect("access", up(tcpUp()), { counter: "take_uplink" });
   // the prefilter keeps the addresses while flows live (plumbing); here by rules that match other ports
   k.setRules([
-    rule(20, { match: { destination: `${service.any}/32`, destinationPorts: [1, 1] }, endpoint: { address: app.any } }),
-    rule(21, { match: { destination: `${service.web}/32`, destinationPorts: [1, 1] }, endpoint: { address: app.web } }),
+    rule(20, {
+      match: { destination: [`${service.any}/32`], destinationPorts: [[1, 1]] },
+      endpoints: [{ address: app.any }],
+    }),
+    rule(21, {
+      match: { destination: [`${service.web}/32`], destinationPorts: [[1, 1]] },
+      endpoints: [{ address: app.web }],
+    }),
   ]);
   k.expect("access", up(udpTo(service.any)), { counter: "take_uplink" });
   k.expect("access", up(tcpUp({ flags: "A" })), { counter: "take_uplink" });
@@ -239,11 +250,14 @@ test("A10: a taken flow outlives its rule, and ends with its SYN", () => {
 
 test("a passed flow is decided again when rules change: UDP at once, TCP with its next SYN", () => {
   const k = fresh({}, [
-    rule(1, { match: { destination: `${service.web}/32`, destinationPorts: [1, 1] }, endpoint: { address: app.web } }),
+    rule(1, {
+      match: { destination: [`${service.web}/32`], destinationPorts: [[1, 1]] },
+      endpoints: [{ address: app.web }],
+    }),
   ]);
   k.expect("access", up(tcpUp()), { counter: "pass_no_rule" });
   k.expect("access", up(udpTo(service.web, 80)), { counter: "pass_no_rule" });
-  k.setRules([rule(2, { match: { destination: `${service.web}/32` }, endpoint: { address: app.web } })]);
+  k.setRules([rule(2, { match: { destination: [`${service.web}/32`] }, endpoints: [{ address: app.web }] })]);
   k.expect("access", up(tcpUp({ flags: "A" })), { counter: "pass_no_rule" });
   k.expect("access", up(udpTo(service.web, 80)), { counter: "take_uplink" });
   k.expect("access", up(tcpUp()), { counter: "take_uplink" });

@@ -6,7 +6,7 @@
 #ifndef OFFRAMP_CONSTS_H
 #define OFFRAMP_CONSTS_H
 
-#define LAYOUT_VERSION 1 /* of everything in structs.h; raised when a map's bytes change meaning */
+#define LAYOUT_VERSION 2 /* of everything in structs.h; raised when a map's bytes change meaning */
 
 /* Ethernet types, in host order. */
 #define ETH_P_IP 0x0800
@@ -79,9 +79,12 @@
 #define ACTION_TAKE 1  /* decapsulate, translate, hand to the endpoint */
 #define ACTION_ROUTE 2 /* decapsulate, hand to the apps' network without translation (local gateway) */
 #define ACTION_REPLY 3 /* flow only: the way back */
+#define ACTION_DROP 4
+#define ACTION_THROUGH 5 /* stays in its tunnel, after what its service's treatment asks for */
 
 /* rule.flags */
 #define RULE_APP_INITIATED (1 << 0)
+#define RULE_TREATED (1 << 1) /* its service has a treatment */
 
 /* flow.flags */
 #define FLOW_FIN_UP (1 << 0)
@@ -89,6 +92,11 @@
 #define FLOW_RST (1 << 2)
 #define FLOW_REPLIED (1 << 3)
 #define FLOW_APP_INITIATED (1 << 4)
+#define FLOW_TREATED (1 << 5) /* look at the service's treatment; never cached */
+
+/* treatment.chain_up, chain_down and hop.next */
+#define CHAIN_NONE 0
+#define CHAIN_BLOCKED 0xffffffff /* a function is down, and nothing may go on without it */
 
 /* `maybe` map, one octet per bucket of inner destinations */
 #define MAYBE_RULE (1 << 0)      /* a rule may match some address in the bucket */

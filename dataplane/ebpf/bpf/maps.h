@@ -198,6 +198,14 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } from_slow_programs SEC(".maps");
 
+/* What else is done with this service's packets? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct treatment);
+} treatments SEC(".maps");
+
 /* How is this endpoint reached? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -158,6 +158,15 @@ struct rules_header { /* `rules_state`: what the classifier reads first */
 	__u32 cache_for;   /* jiffies that a cached decision holds; well below every idle time */
 };
 
+/* What is done with the packets of a service beside its rule's action. Index: service. All zero: nothing. */
+struct treatment {
+	__u32 chain_up;   /* first function of the chain: key in `hops`, or CHAIN_* */
+	__u32 chain_down;
+	__u32 mirror;     /* 1 + index of the mirror, 0 none */
+	__u32 mirror_flags;
+	__u32 unused[4];
+};
+
 /* What was decided about an IPv4 flow or tunnel a short time ago: one cache line, read without a lock. The truth
  * is in `flows` and `tunnels`; an entry that is missing, old or of another version costs only time. */
 struct cached {

@@ -1,0 +1,16 @@
+/* Who gets a copy of what leaves?
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_MIRROR_H
+#define OFFRAMP_MIRROR_H
+
+#include "common.h"
+
+/* The frame as it is leaves by `port`, and by the mirror where the treatment names one. `otherwise`: the verdict when
+ * the port is gone. */
+INLINE int leave(struct xdp_md *ctx, __u32 port, __u64 otherwise, const struct treatment *t)
+{
+	return bpf_redirect_map(&ports, port, otherwise);
+}
+
+#endif
