@@ -73,4 +73,6 @@ export const counters: readonly CounterName[] = [
   c("note_mss_clamped", "note", "a TCP MSS was lowered"),
   c("note_bearer_stale", "note", "a bearer was marked stale"),
   c("note_full", "note", "a table was full"),
+  c("pass_treated", "pass", "on in its tunnel after what its service's treatment asks for"),
+  c("drop_rate", "drop", "over its service's rate"),
 ];

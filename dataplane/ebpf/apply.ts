@@ -119,7 +119,7 @@ export function applyRules(
     // The outer map holds it from now on.
     inner.close();
   }
-  kernel.raiseGeneration({ count: rendered.count });
+  kernel.raiseGeneration({ count: rendered.count, flags: rendered.flags });
   buckets.want(rendered.bucket, rendered.host);
   const wanted = new Set(rendered.protect.map(text));
   for (const [key, octets] of present) if (!wanted.has(key)) prefixes.delete(octets);

@@ -48,6 +48,8 @@ export const ACTION_THROUGH = 5;
 export const RULE_APP_INITIATED = 1;
 export const RULE_TREATED = 2;
 
+export const RULES_THROUGH = 1;
+
 export const FLOW_FIN_UP = 1;
 export const FLOW_FIN_DOWN = 2;
 export const FLOW_RST = 4;
@@ -61,6 +63,10 @@ export const CHAIN_BLOCKED = 0xffff_ffff;
 export const MAYBE_RULE = 1;
 export const MAYBE_RULE_HOST = 2;
 export const MAYBE_PROTECTED = 4;
+export const MAYBE_TREATED = 8;
+export const MAYBE_TREATED_HOST = 16;
+export const HOST_RULE = 1;
+export const HOST_TREATED = 2;
 export const MAYBE_V6 = 65536;
 
 export const PREFIX_ACCESS_PEER = 1;

@@ -277,9 +277,9 @@ export class Kernel {
 
   /**
    * What programs cached is void from now on, and passing flows are decided again. `count`: how many rules there are now;
-   * `cacheFor`: seconds that a cached decision holds.
+   * `flags`: RULES_*; `cacheFor`: seconds that a cached decision holds.
    */
-  raiseGeneration(change: { count?: number; cacheFor?: number } = {}): void {
+  raiseGeneration(change: { count?: number; flags?: number; cacheFor?: number } = {}): void {
     const map = this.map("rules_state");
     const state = rulesHeader.decode(map.lookup(0)!);
     map.update(
@@ -288,6 +288,7 @@ export class Kernel {
         ...state,
         generation: (state.generation + 1) >>> 0,
         count: change.count ?? state.count,
+        flags: change.flags ?? state.flags,
         cache_for: change.cacheFor === undefined ? state.cache_for : Math.max(1, Math.floor(change.cacheFor * this.hz)),
       }),
     );

@@ -247,7 +247,13 @@ export const rule = struct("rule", {
   dataplanes: u16,
 });
 
-export const rulesHeader = struct("rules_header", { generation: u32, count: u32, cache_epoch: u32, cache_for: u32 });
+export const rulesHeader = struct("rules_header", {
+  generation: u32,
+  count: u32,
+  cache_epoch: u32,
+  cache_for: u32,
+  flags: u32,
+});
 export const cached = struct("cached", {
   key: bytes(32, 8),
   stamp: u32,

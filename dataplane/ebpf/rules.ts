@@ -18,12 +18,18 @@ import {
   ACTION_PASS,
   ACTION_ROUTE,
   ACTION_TAKE,
+  HOST_RULE,
+  HOST_TREATED,
   MAYBE_PROTECTED,
   MAYBE_RULE,
   MAYBE_RULE_HOST,
+  MAYBE_TREATED,
+  MAYBE_TREATED_HOST,
   MAYBE_V6,
   PREFIX_PROTECTED,
   RULE_APP_INITIATED,
+  RULE_TREATED,
+  RULES_THROUGH,
 } from "./consts.ts";
 import { prefixKey, rule as ruleCodec } from "./layout.ts";
 
@@ -31,6 +37,8 @@ export const BUCKETS = 131072;
 
 export interface RenderedRules {
   count: number;
+  /** RULES_* */
+  flags: number;
   rules: Uint8Array;
   bucket: Uint8Array;
   host: Uint8Array;
@@ -45,14 +53,20 @@ export function renderRules(steering: Steering, nextHop: (endpoint: string) => n
   const rules = new Uint8Array(steering.rules.length * ruleCodec.size);
   const bucket = new Uint8Array(BUCKETS);
   const host = new Uint8Array(BUCKETS);
+  let flags = 0;
   for (const [index, rule] of steering.rules.entries()) {
     rules.set(renderRule(rule, nextHop), index * ruleCodec.size);
-    if (rule.action !== "pass") markRule(rule, bucket, host);
+    if (rule.action !== "pass" || rule.treatment) markRule(rule, bucket, host, RULE_MARKS);
+    if (rule.action === "pass" && rule.treatment) {
+      markRule(rule, bucket, host, TREATED_MARKS);
+      flags |= RULES_THROUGH;
+    }
   }
   const protect = steering.protect.map(prefixOf);
   for (const prefix of protect) markAll(bucket, prefix, MAYBE_PROTECTED);
   return {
     count: steering.rules.length,
+    flags,
     rules,
     bucket,
     host,
@@ -87,7 +101,7 @@ function renderRule(rule: SteeringRule, nextHop: (endpoint: string) => number): 
     service: rule.service,
     protocol: match.protocol?.[0] ?? 0,
     action: actions[rule.action],
-    flags: rule.appInitiated ? RULE_APP_INITIATED : 0,
+    flags: (rule.appInitiated ? RULE_APP_INITIATED : 0) | (rule.treatment ? RULE_TREATED : 0),
     v6: familyOf(rule),
     next_hop: endpoint ? nextHop(endpoint.address) : 0,
     id: rule.id,
@@ -98,24 +112,39 @@ function renderRule(rule: SteeringRule, nextHop: (endpoint: string) => number): 
   });
 }
 
-function markRule(rule: SteeringRule, bucket: Uint8Array, host: Uint8Array): void {
+/** What stands in the bucket of a prefix, in that of a single address, and at the address itself. */
+interface Marks {
+  prefix: number;
+  single: number;
+  host: number;
+}
+const RULE_MARKS: Marks = { prefix: MAYBE_RULE, single: MAYBE_RULE_HOST, host: HOST_RULE };
+const TREATED_MARKS: Marks = { prefix: MAYBE_TREATED, single: MAYBE_TREATED_HOST, host: HOST_TREATED };
+
+function markRule(rule: SteeringRule, bucket: Uint8Array, host: Uint8Array, marks: Marks): void {
   const destination = rule.match.destination?.[0];
   if (destination === undefined) {
     const family = familyOf(rule);
-    if (family !== 1) fill(bucket, 0, MAYBE_V6, MAYBE_RULE);
-    if (family !== 0) fill(bucket, MAYBE_V6, BUCKETS, MAYBE_RULE);
+    if (family !== 1) fill(bucket, 0, MAYBE_V6, marks.prefix);
+    if (family !== 0) fill(bucket, MAYBE_V6, BUCKETS, marks.prefix);
     return;
   }
   const prefix = prefixOf(destination);
-  if (prefix.length === 128) markHost(prefix.octets, prefix.v6, bucket, host);
-  else markAll(bucket, prefix, MAYBE_RULE);
+  if (prefix.length === 128) markHost(prefix.octets, prefix.v6, bucket, host, marks);
+  else markAll(bucket, prefix, marks.prefix);
 }
 
 /** Marks a single address, as a rule for it would. */
-export function markHost(octets: Uint8Array, v6: boolean, bucket: Uint8Array, host: Uint8Array): void {
+export function markHost(
+  octets: Uint8Array,
+  v6: boolean,
+  bucket: Uint8Array,
+  host: Uint8Array,
+  marks: Marks = RULE_MARKS,
+): void {
   const prefix = { octets, v6, length: 128 };
-  bucket[bucketOf(prefix)]! |= MAYBE_RULE_HOST;
-  host[hostOf(prefix)] = 1;
+  bucket[bucketOf(prefix)]! |= marks.single;
+  host[hostOf(prefix)]! |= marks.host;
 }
 
 const group = (octets: Uint8Array, index: number): number => (octets[index * 2]! << 8) | octets[index * 2 + 1]!;

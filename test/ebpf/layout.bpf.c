@@ -15,6 +15,7 @@ USE(bearer);
 USE(flow_key);
 USE(flow);
 USE(next_hop);
+USE(treatment);
 USE(rule);
 USE(rules_header);
 USE(config);

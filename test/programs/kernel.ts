@@ -223,7 +223,13 @@ export class Kernel {
     }
     this.generation++;
     const { cache_epoch } = layout.rulesHeader.decode(this.value("rules_state", 0));
-    const header = { generation: this.generation, count: rules.length, cache_for: this.settings.cacheFor, cache_epoch };
+    const header = {
+      generation: this.generation,
+      count: rules.length,
+      cache_for: this.settings.cacheFor,
+      cache_epoch,
+      flags: rendered.flags,
+    };
     this.object.map("rules_state").update(0, layout.rulesHeader.encode(header));
     this.object.map("maybe").update(0, layout.buckets.encode({ bucket: rendered.bucket, host: rendered.host }));
   }

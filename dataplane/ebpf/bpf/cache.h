@@ -204,7 +204,7 @@ INLINE void cache_flow(struct packet *p, const struct flow *f)
 	struct cache_key key;
 	struct cached value = {};
 
-	if (!cacheable(p) || (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) ||
+	if (!cacheable(p) || f->flags & FLOW_TREATED || (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) ||
 	    (f->action != ACTION_TAKE && f->action != ACTION_PASS))
 		return;
 	if (f->action == ACTION_TAKE) {

@@ -165,7 +165,7 @@ INLINE int enter_flow(struct packet *p, struct flow_pair *pair, struct session *
 	uplink_key(&key, p);
 	f->translated_ue_port = p->ue_port;
 	*reply = *f;
-	reply->action = ACTION_REPLY;
+	reply->action = f->action == ACTION_THROUGH ? ACTION_THROUGH : ACTION_REPLY;
 	reply->translated = p->remote;
 	reply->translated_port = p->remote_port;
 	reply->translated_ue_port = p->ue_port;
@@ -246,7 +246,8 @@ GLOBAL int decide(struct packet *p, struct config *cfg, struct tunnel *t)
 	struct flow *f = &pair->uplink;
 	uplink_key(&key, p);
 	set_flow_tunnel(f, p);
-	if (!r || r->action == ACTION_PASS) {
+	__u32 action = !r ? ACTION_PASS : r->action == ACTION_PASS && r->flags & RULE_TREATED ? ACTION_THROUGH : r->action;
+	if (action == ACTION_PASS) {
 		/* remember it, so that the next packet need not ask again */
 		if (s->flows < cfg->ue_flows && !bpf_map_update_elem(&flows, &key, f, BPF_ANY))
 			__sync_fetch_and_add(&s->flows, 1);
@@ -255,13 +256,12 @@ GLOBAL int decide(struct packet *p, struct config *cfg, struct tunnel *t)
 	if (cfg->mode != MODE_OFFLOAD)
 		return COUNTER_PASS_OBSERVE;
 	/* only what can be translated completely is translated */
-	if (r->action == ACTION_TAKE && p->protocol != PROTO_TCP && p->protocol != PROTO_UDP &&
+	if (action == ACTION_TAKE && p->protocol != PROTO_TCP && p->protocol != PROTO_UDP &&
 	    p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
 		return COUNTER_PASS_NO_RULE;
-	if (s->aside_until && (__s32)(s->aside_until - now()) > 0)
+	if (action != ACTION_THROUGH && s->aside_until && (__s32)(s->aside_until - now()) > 0)
 		return COUNTER_PASS_ASIDE;
-	__u32 usable = usable_slot(index, s);
-	if (usable == ~0u) {
+	if (action != ACTION_THROUGH && usable_slot(index, s) == ~0u) {
 		/* without a control plane nobody could hold the reply, or find the downlink */
 		if (!slow_present())
 			return COUNTER_PASS_ASIDE;
@@ -275,7 +275,8 @@ GLOBAL int decide(struct packet *p, struct config *cfg, struct tunnel *t)
 		count(COUNTER_NOTE_FULL, 0);
 		return COUNTER_PASS_TABLE_FULL;
 	}
-	f->action = r->action;
+	f->action = action;
+	f->flags = r->flags & RULE_TREATED ? FLOW_TREATED : 0;
 	f->service = r->service;
 	f->rule = r->id;
 	f->next_hop = r->next_hop;
@@ -285,7 +286,7 @@ GLOBAL int decide(struct packet *p, struct config *cfg, struct tunnel *t)
 		if (b && b->state == BEARER_LIVE && b->epoch == s->epoch && b->pair_teid == p->teid)
 			f->bearer = index * BEARER_SLOTS + slot;
 	}
-	if (r->action == ACTION_TAKE) {
+	if (action == ACTION_TAKE) {
 		f->translated = r->endpoint;
 		f->translated_port = r->endpoint_port && !(p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6)
 					    ? r->endpoint_port

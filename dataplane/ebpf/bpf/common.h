@@ -127,8 +127,13 @@ INLINE __u32 maybe_of(const struct address *a, int v6)
 	if (!b)
 		return 0;
 	__u32 m = b->bucket[bucket_of(a, v6) & 0x1ffff];
-	if ((m & (MAYBE_RULE | MAYBE_RULE_HOST)) == MAYBE_RULE_HOST && b->host[host_bucket_of(a, v6) & 0x1ffff])
-		m |= MAYBE_RULE;
+	if (m & (MAYBE_RULE_HOST | MAYBE_TREATED_HOST)) {
+		__u32 host = b->host[host_bucket_of(a, v6) & 0x1ffff];
+		if (m & MAYBE_RULE_HOST && host & HOST_RULE)
+			m |= MAYBE_RULE;
+		if (m & MAYBE_TREATED_HOST && host & HOST_TREATED)
+			m |= MAYBE_TREATED;
+	}
 	return m;
 }
 
@@ -191,6 +196,14 @@ INLINE void tell(__u32 type, const struct session *s, __u32 index, const struct 
 		e->base_station.hi = e->base_station.lo = e->gateway.hi = e->gateway.lo = 0;
 	}
 	bpf_ringbuf_submit(e, 0);
+}
+
+/* What is done with this flow beside its action, 0 nothing. */
+INLINE struct treatment *treatment_of(const struct flow *f)
+{
+	__u32 index = f->service;
+
+	return f->flags & FLOW_TREATED ? bpf_map_lookup_elem(&treatments, &index) : 0;
 }
 
 INLINE int slow_present(void)

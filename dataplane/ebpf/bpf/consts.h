@@ -86,6 +86,9 @@
 #define RULE_APP_INITIATED (1 << 0)
 #define RULE_TREATED (1 << 1) /* its service has a treatment */
 
+/* rules_header.flags */
+#define RULES_THROUGH (1 << 0) /* some rule treats what stays in its tunnel: the core's packets are looked at */
+
 /* flow.flags */
 #define FLOW_FIN_UP (1 << 0)
 #define FLOW_FIN_DOWN (1 << 1)
@@ -102,6 +105,11 @@
 #define MAYBE_RULE (1 << 0)      /* a rule may match some address in the bucket */
 #define MAYBE_RULE_HOST (1 << 1) /* only single addresses: look at `maybe_host` as well */
 #define MAYBE_PROTECTED (1 << 2)
+#define MAYBE_TREATED (1 << 3)      /* packets of the core from such an address may have a treatment */
+#define MAYBE_TREATED_HOST (1 << 4) /* only single addresses: look at `maybe_host` as well */
+/* … one octet per bucket of whole addresses */
+#define HOST_RULE (1 << 0)
+#define HOST_TREATED (1 << 1)
 #define MAYBE_V6 65536 /* first bucket of IPv6 */
 
 /* Egress ports: index into the `ports` devmap. */

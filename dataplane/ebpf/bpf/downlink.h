@@ -6,10 +6,11 @@
 #ifndef OFFRAMP_DOWNLINK_H
 #define OFFRAMP_DOWNLINK_H
 
-#include "learn.h"
 #include "signal.h"
 #include "capture.h"
-#include "fast.h"
+#include "classify.h"
+#include "meter.h"
+#include "mirror.h"
 
 /* Is it the core's answer to a ping of ours? 0 no, 1 yes, 2 yes, through the claim's tunnel. */
 GLOBAL int ping_answer(struct xdp_md *ctx, struct packet *p, struct config *cfg)
@@ -96,6 +97,37 @@ INLINE int pass_downlink(struct xdp_md *ctx, struct config *cfg, struct packet *
 	return wire(ctx, cfg, 0, counter);
 }
 
+/* Is this packet of the core part of a flow that stays in its tunnel with a treatment? Then the verdict, else -1 and it
+ * passes. `own`: the downlink bearer that it came in. */
+GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config *cfg, __u32 own)
+{
+	if (!p || !cfg)
+		return -1;
+	struct flow_key key;
+
+	if (parse_inner(ctx, p, 0, 0) || is_icmp_other(p))
+		return -1;
+	uplink_key(&key, p);
+	key.reply = 1;
+	struct flow *f = bpf_map_lookup_elem(&flows, &key);
+	if (!f || f->action != ACTION_THROUGH)
+		return -1;
+	struct session *s = session_at(f->session);
+	if (!s || s->epoch != f->epoch)
+		return -1;
+	const struct treatment *t = treatment_of(f);
+	if (!t)
+		return -1;
+	if (f->last_seen != now())
+		f->last_seen = now();
+	if (f->bearer != own)
+		f->bearer = own;
+	if (!within_rate(f->service, 1, p->inner_length))
+		return drop(ctx, COUNTER_DROP_RATE);
+	count_service(f->service, 1, p->inner_length);
+	return go_through(ctx, cfg, 0, t);
+}
+
 INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 {
 	int found, proof = 0, stale = 0;
@@ -127,7 +159,7 @@ INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 	struct tunnel_key key;
 	set_tunnel_key(&key, p, 0);
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &key);
-	__u32 counter = COUNTER_PASS_DOWNLINK;
+	__u32 counter = COUNTER_PASS_DOWNLINK, bearer = 0;
 	int known = t && same_address(&t->peer, &p->source) &&
 		    (p->inner_v6 ? t->flags & TUNNEL_IPV6 && t->ue6 == p->ue.hi
 				 : t->flags & TUNNEL_IPV4 && t->ue4 == mapped_ipv4(&p->ue));
@@ -138,6 +170,7 @@ INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 			t->last_seen = now();
 		/* The bearer is looked at when it could have changed: the header, or a session that waits. */
 		b = bearer_at(index, slot);
+		bearer = index * BEARER_SLOTS + slot;
 		if (proof || (b && (b->psc != p->psc || b->state == BEARER_STALE)))
 			stale = refresh_downlink(ctx, p, cfg, t, proof);
 		else if (slot < DOWNLINK_SLOTS && b)
@@ -161,6 +194,11 @@ INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 		/* on a stale tunnel it goes on: if the base station refuses it, the core learns the truth */
 		if (!stale)
 			return drop(ctx, COUNTER_DROP_PINGER_ANSWER);
+	}
+	if (known && cfg->mode == MODE_OFFLOAD && maybe_of(&p->remote, p->inner_v6) & MAYBE_TREATED) {
+		int verdict = through_downlink(ctx, p, cfg, bearer);
+		if (verdict >= 0)
+			return verdict;
 	}
 	return pass_downlink(ctx, cfg, p, counter);
 }

@@ -155,7 +155,9 @@ INLINE int fast_uplink(struct xdp_md *ctx)
 	__u32 m = b->bucket[bpf_ntohs((__u16)g.destination)];
 	if (m & MAYBE_PROTECTED)
 		return SLOW_WAY;
-	if (!m || (m == MAYBE_RULE_HOST && !b->host[bpf_ntohs((__u16)(g.destination ^ g.destination >> 16))])) {
+	if (!(m & (MAYBE_RULE | MAYBE_RULE_HOST)) ||
+	    ((m & (MAYBE_RULE | MAYBE_RULE_HOST)) == MAYBE_RULE_HOST &&
+	     !(b->host[bpf_ntohs((__u16)(g.destination ^ g.destination >> 16))] & HOST_RULE))) {
 		key.k[0] = g.ends;
 		key.k[1] = g.tunnel;
 		key.k[2] = word_pair(g.source, KIND_TUNNEL_UP);
@@ -203,6 +205,19 @@ INLINE int fast_uplink(struct xdp_md *ctx)
 	return verdict;
 }
 
+/* May packets of the core from this address have a treatment? */
+INLINE int may_be_treated(__u32 source)
+{
+	__u32 zero = 0;
+	struct buckets *b = bpf_map_lookup_elem(&maybe, &zero);
+
+	if (!b)
+		return 1;
+	__u32 m = b->bucket[bpf_ntohs((__u16)source)];
+	return m & MAYBE_TREATED ||
+	       (m & MAYBE_TREATED_HOST && b->host[bpf_ntohs((__u16)(source ^ source >> 16))] & HOST_TREATED);
+}
+
 INLINE int fast_downlink(struct xdp_md *ctx)
 {
 	struct plain g;
@@ -212,7 +227,7 @@ INLINE int fast_downlink(struct xdp_md *ctx)
 	if (!parse_fast(ctx, &g, 0) || *(__u8 *)(g.inner + 9) == PROTO_ICMP)
 		return SLOW_WAY;
 	struct rules_header *h = rules_head();
-	if (!h)
+	if (!h || (h->flags & RULES_THROUGH && may_be_treated(g.source)))
 		return SLOW_WAY;
 	key.k[0] = g.ends;
 	key.k[1] = g.tunnel;

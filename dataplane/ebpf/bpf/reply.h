@@ -13,6 +13,8 @@
 #include "classify.h"
 #include "capture.h"
 #include "encapsulate.h"
+#include "meter.h"
+#include "mirror.h"
 
 /* Tells the app that its packet does not fit (RFC 1191, RFC 8201), in the UE's name, back the way it came. */
 GLOBAL int too_big(struct xdp_md *ctx, struct packet *p, __u32 mtu)
@@ -116,6 +118,27 @@ INLINE struct bearer *choose_bearer(struct xdp_md *ctx, struct packet *p, struct
 	return 0;
 }
 
+/* The frame, an Ethernet header and the inner packet, goes down this bearer. `number`: of the packet, for its
+ * identification. */
+INLINE int into_tunnel(struct xdp_md *ctx, const struct config *cfg, struct packet *p, struct flow *f, struct bearer *b,
+		       __u32 number, const struct treatment *treatment)
+{
+	__u32 length = p->inner_length, dataplane = b->dataplane, service = f->service;
+	__u32 counter = f->action == ACTION_THROUGH ? COUNTER_PASS_TREATED : COUNTER_REPLY_DOWNLINK;
+
+	if (!push_header(ctx, b, p, length, (flow_entropy(ports_down(p)) & 0xff) | number << 8, f->qfi))
+		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
+	count_in(dataplane, counter, length);
+	if (capture_on()) {
+		p->inner = frame_length(ctx) - length;
+		capture_frame(ctx, p, counter, service, dataplane * 2 + 1);
+	}
+	int verdict = leave(ctx, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_ACCESS(dataplane), XDP_DROP, treatment);
+	if (verdict != XDP_REDIRECT)
+		count_in(dataplane, COUNTER_DROP_REDIRECT, length);
+	return verdict;
+}
+
 /* Sends a reply whose flow is known. The frame is Ethernet + IP. `l4`: from the frame's start. */
 INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int from_hold)
 {
@@ -154,9 +177,16 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 		if (p->tcp_flags & TCP_SYN)
 			clamp_mss(ctx, p->l4, mss_limit(cfg, b->v6 ? 64 : 44, p->inner_v6));
 	}
-	__u32 dataplane = b->dataplane, service = f->service;
-	if (cfg->flags & CONFIG_SHARED ? 0 : b->state == BEARER_LIVE)
+	__u32 service = f->service;
+	const struct treatment *treatment = treatment_of(f);
+	if (treatment) {
+		if (!within_rate(service, 1, length)) {
+			count_in(b->dataplane, COUNTER_DROP_RATE, length);
+			return XDP_DROP;
+		}
+	} else if (cfg->flags & CONFIG_SHARED ? 0 : b->state == BEARER_LIVE) {
 		cache_reply(p, f, b, slot);
+	}
 	if (!translate(ctx, f, p, 0, 14, p->l4 - 14))
 		return drop(ctx, COUNTER_DROP_REPLY_MALFORMED);
 	struct injection *ours = injection_of(f->session);
@@ -165,18 +195,7 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 		if (!(ours->slots & 1 << slot % BEARER_SLOTS))
 			__sync_fetch_and_or(&ours->slots, 1 << slot % BEARER_SLOTS);
 	}
-	__u32 number = count_service(service, 1, length);
-	if (!push_header(ctx, b, p, length, (flow_entropy(ports_down(p)) & 0xff) | number << 8, f->qfi))
-		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
-	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
-	if (capture_on()) {
-		p->inner = frame_length(ctx) - length;
-		capture_frame(ctx, p, COUNTER_REPLY_DOWNLINK, service, dataplane * 2 + 1);
-	}
-	verdict = bpf_redirect_map(&ports, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_ACCESS(dataplane), XDP_DROP);
-	if (verdict != XDP_REDIRECT)
-		count_in(dataplane, COUNTER_DROP_REDIRECT, length);
-	return verdict;
+	return into_tunnel(ctx, cfg, p, f, b, count_service(service, 1, length), treatment);
 }
 
 /* The short way (fast.h) for replies. */
@@ -291,7 +310,7 @@ GLOBAL int app_speaks_first(struct packet *p)
 		return 0;
 	struct flow *f = &pair->uplink;
 	f->action = ACTION_TAKE;
-	f->flags = FLOW_APP_INITIATED;
+	f->flags = FLOW_APP_INITIATED | (r->flags & RULE_TREATED ? FLOW_TREATED : 0);
 	f->service = r->service;
 	f->rule = r->id;
 	f->next_hop = r->next_hop;

@@ -156,6 +156,7 @@ struct rules_header { /* `rules_state`: what the classifier reads first */
 	__u32 count;
 	__u32 cache_epoch; /* the programs raise it when what they cached may be wrong */
 	__u32 cache_for;   /* jiffies that a cached decision holds; well below every idle time */
+	__u32 flags;       /* RULES_* */
 };
 
 /* What is done with the packets of a service beside its rule's action. Index: service. All zero: nothing. */

@@ -12,6 +12,8 @@
 
 #include "classify.h"
 #include "quote.h"
+#include "meter.h"
+#include "mirror.h"
 #include "signal.h"
 #include "capture.h"
 #include "fast.h"
@@ -41,35 +43,13 @@ INLINE int same_tunnel(const struct flow *f, const struct packet *p)
 	       same_address(&f->destination, &p->destination);
 }
 
-/* Out of the tunnel and to the endpoint. */
-INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct flow *f)
+/* The frame, an Ethernet header and the inner packet, goes to the endpoint or the apps' network. `t`: 0 where the flow has
+ * no treatment. */
+INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t)
 {
-	__u32 t = now();
-	__u32 length = p->inner_length;
+	__u32 index = f->next_hop, length = p->inner_length;
 	struct next_hop *hop;
-	__u32 index = f->next_hop;
 
-	if (f->last_seen != t)
-		f->last_seen = t;
-	if (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) && p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER) {
-		if (p->tcp_flags & TCP_FIN)
-			f->flags |= FLOW_FIN_UP;
-		if (p->tcp_flags & TCP_RST)
-			f->flags |= FLOW_RST;
-		if (p->tcp_flags & TCP_SYN)
-			clamp_mss(ctx, p->l4, mss_limit(cfg, (p->v6 ? 64 : 44), p->inner_v6));
-	}
-	count(f->action == ACTION_ROUTE ? COUNTER_TAKE_ROUTED : COUNTER_TAKE_UPLINK, length);
-	count_service(f->service, 0, length);
-
-	__u32 frame = frame_length(ctx);
-	if (frame != (__u32)p->inner + length) { /* padding, or later buffers */
-		__u32 whole = bpf_xdp_get_buff_len(ctx);
-		if (whole > (__u32)p->inner + length && bpf_xdp_adjust_tail(ctx, (int)(p->inner + length) - (int)whole))
-			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-	}
-	if (bpf_xdp_adjust_head(ctx, (int)p->inner - 14))
-		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
 	if (f->action == ACTION_TAKE && !translate(ctx, f, p, 1, 14, p->l4 - p->inner))
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
 	hop = bpf_map_lookup_elem(&next_hops, &index);
@@ -78,10 +58,60 @@ INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
 	memcpy(data, hop->destination, 12);
 	*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	int verdict = bpf_redirect_map(&ports, hop->port, XDP_DROP);
+	int verdict = leave(ctx, hop->port, XDP_DROP, t);
 	if (verdict != XDP_REDIRECT)
 		count(COUNTER_DROP_REDIRECT, length);
 	return verdict;
+}
+
+/* Out of its tunnel: what is left is an Ethernet header, to be filled in, and the inner packet. */
+INLINE int strip(struct xdp_md *ctx, const struct packet *p)
+{
+	__u32 frame = frame_length(ctx), length = p->inner_length;
+
+	if (frame != (__u32)p->inner + length) { /* padding, or later buffers */
+		__u32 whole = bpf_xdp_get_buff_len(ctx);
+		if (whole > (__u32)p->inner + length && bpf_xdp_adjust_tail(ctx, (int)(p->inner + length) - (int)whole))
+			return 0;
+	}
+	return !bpf_xdp_adjust_head(ctx, (int)p->inner - 14);
+}
+
+INLINE __u32 taken_as(const struct flow *f)
+{
+	if (f->action == ACTION_THROUGH)
+		return COUNTER_PASS_TREATED;
+	return f->action == ACTION_ROUTE ? COUNTER_TAKE_ROUTED : COUNTER_TAKE_UPLINK;
+}
+
+/* The way of a flow that is not only passed: out of the tunnel and to the endpoint; or on in it. */
+INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct flow *f)
+{
+	__u32 at = now();
+	__u32 length = p->inner_length;
+	const struct treatment *t = treatment_of(f);
+
+	if (f->last_seen != at)
+		f->last_seen = at;
+	if (t && !within_rate(f->service, 0, length))
+		return drop(ctx, COUNTER_DROP_RATE);
+	if (f->action == ACTION_THROUGH) {
+		count_service(f->service, 0, length);
+		return go_through(ctx, cfg, 1, t);
+	}
+	if (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) && p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER) {
+		if (p->tcp_flags & TCP_FIN)
+			f->flags |= FLOW_FIN_UP;
+		if (p->tcp_flags & TCP_RST)
+			f->flags |= FLOW_RST;
+		if (p->tcp_flags & TCP_SYN)
+			clamp_mss(ctx, p->l4, mss_limit(cfg, (p->v6 ? 64 : 44), p->inner_v6));
+	}
+	count(taken_as(f), length);
+	count_service(f->service, 0, length);
+	if (!strip(ctx, p))
+		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	return deliver(ctx, p, f, t);
 }
 
 /* Waits in user space for its first fragment, else goes on to the core. */
@@ -301,8 +331,8 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 				__u32 fresh = header && header->generation == f->generation;
 				int syn = p->protocol == PROTO_TCP && !p->fragment &&
 					  (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-				if (f->action == ACTION_PASS) {
-					if (fresh || (p->protocol == PROTO_TCP && !syn)) {
+				if (f->action == ACTION_PASS || (f->action == ACTION_THROUGH && !fresh && (p->protocol != PROTO_TCP || syn))) {
+					if (f->action == ACTION_PASS && (fresh || (p->protocol == PROTO_TCP && !syn))) {
 						if (f->last_seen != now())
 							f->last_seen = now();
 						cache_flow(p, f);
@@ -313,7 +343,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 					forget_flow(&key, f);
 				} else if (syn && (!fresh || f->flags & (FLOW_FIN_UP | FLOW_FIN_DOWN | FLOW_RST))) {
 					forget_flow(&key, f); /* the same ports, a new connection */
-				} else if (cfg->mode == MODE_OFFLOAD && stands_aside(f->session, s)) {
+				} else if (cfg->mode == MODE_OFFLOAD && f->action != ACTION_THROUGH && stands_aside(f->session, s)) {
 					/* nobody could ever answer it: the core shall */
 					forget_flow(&key, f);
 					return pass_uplink(ctx, cfg, p, COUNTER_PASS_ASIDE);
@@ -321,8 +351,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 					if (p->fragment == FRAGMENT_FIRST)
 						remember_fragment(p, 0);
 					if (capture_on())
-						capture_frame(ctx, p, f->action == ACTION_ROUTE ? COUNTER_TAKE_ROUTED : COUNTER_TAKE_UPLINK, f->service,
-							      DATAPLANE * 2);
+						capture_frame(ctx, p, taken_as(f), f->service, DATAPLANE * 2);
 					cache_flow(p, f);
 					return take(ctx, cfg, p, f);
 				}
@@ -394,8 +423,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 	if (p->fragment == FRAGMENT_FIRST)
 		remember_fragment(p, 0);
 	if (capture_on())
-		capture_frame(ctx, p, f->action == ACTION_ROUTE ? COUNTER_TAKE_ROUTED : COUNTER_TAKE_UPLINK, f->service,
-							      DATAPLANE * 2);
+		capture_frame(ctx, p, taken_as(f), f->service, DATAPLANE * 2);
 	return take(ctx, cfg, p, f);
 }
 
