@@ -75,4 +75,5 @@ export const counters: readonly CounterName[] = [
   c("note_full", "note", "a table was full"),
   c("pass_treated", "pass", "on in its tunnel after what its service's treatment asks for"),
   c("drop_rate", "drop", "over its service's rate"),
+  c("note_monitor_lost", "note", "a packet that the monitor could not describe: its ring or its table was full"),
 ];

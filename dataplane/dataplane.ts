@@ -3,6 +3,7 @@
  *
  * The control plane knows data planes only by this interface. One back end, one folder (`ebpf/`), one implementation.
  */
+import type { Monitor, MonitorFilter, SeenPacket } from "./monitor.ts";
 import type { Steering } from "./steering.ts";
 
 export type Mode = "offload" | "observe" | "bypass";
@@ -188,4 +189,6 @@ export interface Dataplane {
   /** Removes what has been idle, frees slots. Called by the control plane about every second. */
   collect(): Promise<{ sessions: number; flows: number }>;
   on(listener: (event: DataplaneEvent) => void): () => void;
+  /** Reports verdicts while it runs; one at a time. Absent where the back end cannot. @throws DataplaneError */
+  monitor?(filter: MonitorFilter, listener: (packet: SeenPacket) => void): Monitor;
 }

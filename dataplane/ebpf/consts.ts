@@ -107,3 +107,12 @@ export const EVENT_STALE = 8;
 export const EVENT_PINGER_ANSWER = 9;
 export const EVENT_TABLE_FULL = 10;
 export const EVENT_CAPTURE = 11;
+
+export const WAY_UPLINK = 0;
+export const WAY_DOWNLINK = 1;
+export const WAY_APPS = 2;
+export const WAY_PINGER = 3;
+
+export const MONITOR_ON = 1;
+export const MONITOR_EACH = 2;
+export const MONITOR_UNCACHED = 4;

@@ -6,7 +6,7 @@
  * programs away; the bridge carries the wire until `unwire`.
  *
  * The parts: netdev, plumbing, tap, netlink (adapters) · kernel (programs and maps) · planes, rules (what goes into maps)
- * · tables, collect (what comes out) · slow-port (packet by packet) · links, next-hops (kept current).
+ * · tables, collect (what comes out) · slow-port (packet by packet) · watch (monitor) · links, next-hops (kept current).
  */
 import { join } from "node:path";
 import { macOctets } from "../address.ts";
@@ -23,6 +23,7 @@ import {
   type ServiceCounter,
   type Session,
 } from "../dataplane.ts";
+import type { Monitor, MonitorFilter, SeenPacket } from "../monitor.ts";
 import type { Steering } from "../steering.ts";
 import { applyRules, Buckets } from "./apply.ts";
 import { xdpDetach, xdpQuery } from "./bpf-object.ts";
@@ -41,6 +42,7 @@ import { Ring } from "./ring.ts";
 import { SlowPort } from "./slow-port.ts";
 import { Tables } from "./tables.ts";
 import { Tap } from "./tap.ts";
+import { Watch } from "./watch.ts";
 import { Wiring } from "./wiring.ts";
 
 export class EbpfDataplane implements Dataplane {
@@ -57,6 +59,7 @@ export class EbpfDataplane implements Dataplane {
   #watch: NetlinkWatch | undefined;
   #links: LinkKeeper | undefined;
   #nextHops: NextHops | undefined;
+  #monitor: Watch | undefined;
 
   /** Constructing has no effects. */
   constructor(config: BackendConfig) {
@@ -135,6 +138,7 @@ export class EbpfDataplane implements Dataplane {
     const tap = await Tap.open(TAP, mtu + 128);
     wiring.attachAppliance("from_slow", tap.link);
     this.slow.open(kernel, tables, tap);
+    this.#monitor = new Watch(kernel, (index) => wiring.nameOf(index));
     wiring.port(c.PORT_SLOW, tap.link);
     this.#events = new Ring(kernel.map("events"), (record) => {
       const event = renderEvent(record, (index) => wiring.nameOf(index));
@@ -163,10 +167,11 @@ export class EbpfDataplane implements Dataplane {
     await this.#links?.close();
     this.#events?.close();
     this.slow.close();
+    this.#monitor?.stop();
     this.#nextHops?.close();
     if (this.#tables) this.#wiring.kernel.close();
     this.#wiring.kernel = undefined;
-    this.#watch = this.#events = this.#links = undefined;
+    this.#watch = this.#events = this.#links = this.#monitor = undefined;
     this.#tables = this.#collector = this.#nextHops = this.#buckets = undefined;
   }
 
@@ -303,6 +308,11 @@ export class EbpfDataplane implements Dataplane {
         ...kernel.counter("service_counters", service * 2 + i),
       })),
     );
+  }
+
+  monitor(filter: MonitorFilter, listener: (packet: SeenPacket) => void): Monitor {
+    this.#running();
+    return this.#monitor!.start(filter, listener);
   }
 
   async collect(): Promise<{ sessions: number; flows: number }> {

@@ -367,6 +367,42 @@ export const captureRecord = struct("capture_record", {
   service: u32,
 });
 
+export const monitor = struct("monitor", { enabled: u32, service: u32, ue: addr, verdicts: bytes(16, 8) });
+export const tallyKey = struct("tally_key", {
+  dataplane: u8,
+  way: u8,
+  verdict: u8,
+  pad: u8,
+  service: u32,
+  rule: u32,
+});
+export const tally = struct("tally", { packets: u64, bytes: u64, shown: u32, pad: u32 });
+export const verdictRecord = struct("verdict_record", {
+  time: u64,
+  source: addr,
+  destination: addr,
+  ue: addr,
+  remote: addr,
+  teid: be32,
+  link: u32,
+  psc: be32,
+  octets: u32,
+  service: u32,
+  rule: u32,
+  ue_port: be16,
+  remote_port: be16,
+  dataplane: u8,
+  way: u8,
+  verdict: u8,
+  outer: u8,
+  inner_v6: u8,
+  protocol: u8,
+  dscp: u8,
+  tcp_flags: u8,
+  message: u8,
+  pad: bytes(3),
+});
+
 export const structs = [
   tunnelKey,
   tunnel,
@@ -396,4 +432,8 @@ export const structs = [
   counter,
   capture,
   captureRecord,
+  monitor,
+  tallyKey,
+  tally,
+  verdictRecord,
 ];

@@ -61,6 +61,8 @@ export class SlowPort implements SlowPath {
     this.#kernel = kernel;
     this.#tables = tables;
     this.#tap = tap;
+    // An earlier run may have ended within a capture; while one is on, nothing is cached.
+    kernel.map("capture").update(0, new Uint8Array(layout.capture.size));
     if (this.#listener) tap.onReadable(this.#listener);
   }
 

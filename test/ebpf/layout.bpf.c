@@ -35,3 +35,8 @@ USE(injection);
 USE(counter);
 USE(capture);
 USE(capture_record);
+USE(treatment);
+USE(monitor);
+USE(tally_key);
+USE(tally);
+USE(verdict_record);

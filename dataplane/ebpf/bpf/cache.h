@@ -16,7 +16,7 @@
 #ifndef OFFRAMP_CACHE_H
 #define OFFRAMP_CACHE_H
 
-#include "common.h"
+#include "fate.h"
 
 /* Sets - 1; set before loading to what `cache` has room for. */
 const volatile __u32 CACHE_MASK = 4095;
@@ -105,7 +105,7 @@ GLOBAL int cache_put(struct cache_key *key, struct cached *value)
 	__u32 t = now(), zero = 0;
 	struct capture *watching = bpf_map_lookup_elem(&capture, &zero);
 
-	if (!key || !value || !h || !watching || watching->enabled)
+	if (!key || !value || !h || !watching || watching->enabled || monitor_flags() & MONITOR_UNCACHED)
 		return 0;
 	__u32 index = cache_index(key), version = cache_version(h);
 	struct cached *c = bpf_map_lookup_elem(&cache, &index);
@@ -271,7 +271,7 @@ GLOBAL int cache_reply(struct packet *p, struct flow *f, struct bearer *b, __u32
 	__u32 t = now(), zero = 0;
 	struct capture *watching = bpf_map_lookup_elem(&capture, &zero);
 
-	if (!p || !f || !b || !h || !watching || watching->enabled)
+	if (!p || !f || !b || !h || !watching || watching->enabled || monitor_flags() & MONITOR_UNCACHED)
 		return 0;
 	__u32 octets = b->header_length;
 	if (p->inner_v6 || p->fragment || p->untranslated || (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) ||

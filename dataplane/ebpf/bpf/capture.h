@@ -5,7 +5,7 @@
 #ifndef OFFRAMP_CAPTURE_H
 #define OFFRAMP_CAPTURE_H
 
-#include "common.h"
+#include "fate.h"
 
 INLINE int capture_on(void)
 {

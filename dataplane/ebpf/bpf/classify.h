@@ -246,6 +246,10 @@ GLOBAL int decide(struct packet *p, struct config *cfg, struct tunnel *t)
 	struct flow *f = &pair->uplink;
 	uplink_key(&key, p);
 	set_flow_tunnel(f, p);
+	if (r) {
+		p->service = r->service;
+		p->rule = f->rule = r->id;
+	}
 	__u32 action = !r ? ACTION_PASS : r->action == ACTION_PASS && r->flags & RULE_TREATED ? ACTION_THROUGH : r->action;
 	if (action == ACTION_PASS) {
 		/* remember it, so that the next packet need not ask again */

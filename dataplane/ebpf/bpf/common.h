@@ -68,21 +68,6 @@ INLINE struct config *config_of(__u32 dataplane)
 	return bpf_map_lookup_elem(&config, &dataplane);
 }
 
-/* To the opposite port, untouched. In shared mode the kernel routes. */
-INLINE int wire(struct xdp_md *ctx, const struct config *cfg, int uplink, __u32 counter)
-{
-	count(counter, frame_length(ctx));
-	if (cfg && cfg->flags & CONFIG_SHARED)
-		return XDP_PASS;
-	return bpf_redirect_map(&ports, uplink ? PORT_CORE(DATAPLANE) : PORT_ACCESS(DATAPLANE), XDP_PASS_TO_BRIDGE);
-}
-
-INLINE int drop(struct xdp_md *ctx, __u32 counter)
-{
-	count(counter, frame_length(ctx));
-	return XDP_DROP;
-}
-
 INLINE __u32 tunnel_link(__u32 dataplane, const struct packet *p, int uplink)
 {
 	return dataplane << 25 | (uplink ? 1 << 24 : 0) | p->link;

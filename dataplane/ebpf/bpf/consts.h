@@ -144,4 +144,15 @@
 #define EVENT_TABLE_FULL 10
 #define EVENT_CAPTURE 11
 
+/* struct packet.way, tally_key.way: where the frame came in */
+#define WAY_UPLINK 0   /* the access side */
+#define WAY_DOWNLINK 1 /* the core side */
+#define WAY_APPS 2
+#define WAY_PINGER 3
+
+/* monitor.enabled */
+#define MONITOR_ON (1 << 0)
+#define MONITOR_EACH (1 << 1)     /* a record of each packet, not only of the first in a second */
+#define MONITOR_UNCACHED (1 << 2) /* what is taken from the caches would not be seen: nothing enters them */
+
 #endif

@@ -122,6 +122,8 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 		f->last_seen = now();
 	if (f->bearer != own)
 		f->bearer = own;
+	p->service = f->service;
+	p->rule = f->rule;
 	if (!within_rate(f->service, 1, p->inner_length))
 		return drop(ctx, COUNTER_DROP_RATE);
 	count_service(f->service, 1, p->inner_length);

@@ -187,13 +187,13 @@ INLINE int fast_uplink(struct xdp_md *ctx)
 		return SLOW_WAY;
 	int padding = (int)frame_length(ctx) - (int)(g.offset + g.length);
 	if (padding > 0 && bpf_xdp_adjust_tail(ctx, -padding))
-		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+		return drop_fast(ctx, DATAPLANE, COUNTER_DROP_TAKEN_MALFORMED, g.length, v.service, WAY_UPLINK);
 	if (bpf_xdp_adjust_head(ctx, (int)g.offset - 14))
-		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+		return drop_fast(ctx, DATAPLANE, COUNTER_DROP_TAKEN_MALFORMED, g.length, v.service, WAY_UPLINK);
 	void *data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	if (data + 42 > end || !translate_fast(data + 14, end, &v, protocol, 1))
-		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+		return drop_fast(ctx, DATAPLANE, COUNTER_DROP_TAKEN_MALFORMED, g.length, v.service, WAY_UPLINK);
 	*(__u64 *)data = *(__u64 *)hop->destination;
 	*(__u32 *)(data + 8) = *(__u32 *)(hop->destination + 8);
 	*(__u16 *)(data + 12) = bpf_htons(ETH_P_IP);
@@ -201,7 +201,7 @@ INLINE int fast_uplink(struct xdp_md *ctx)
 	count_service(v.service, 0, g.length);
 	int verdict = bpf_redirect_map(&ports, hop->port, XDP_DROP);
 	if (verdict != XDP_REDIRECT)
-		count(COUNTER_DROP_REDIRECT, g.length);
+		drop_fast(ctx, DATAPLANE, COUNTER_DROP_REDIRECT, g.length, v.service, WAY_UPLINK);
 	return verdict;
 }
 

@@ -250,6 +250,29 @@ struct {
 	__uint(max_entries, 1 << 22);
 } captured SEC(".maps");
 
+/* Whose fate does somebody want to see? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct monitor);
+} monitor SEC(".maps");
+
+/* How often did it happen, by verdict, service and rule, while somebody looked? Takes no memory before. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct tally_key);
+	__type(value, struct tally);
+} tallies SEC(".maps");
+
+/* Which packets were these? */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 19);
+} verdicts SEC(".maps");
+
 /* Where does a flow lie until it is entered? The stack is too small for two. */
 struct flow_pair {
 	struct flow uplink, reply;

@@ -23,7 +23,7 @@ int access(struct xdp_md *ctx)
 
 	if (verdict != SLOW_WAY)
 		return verdict;
-	struct packet *p = new_packet();
+	struct packet *p = new_packet(WAY_UPLINK);
 
 	return p ? uplink(ctx, config_of(DATAPLANE), p) : XDP_PASS;
 }
@@ -35,7 +35,7 @@ int core(struct xdp_md *ctx)
 
 	if (verdict != SLOW_WAY)
 		return verdict;
-	struct packet *p = new_packet();
+	struct packet *p = new_packet(WAY_DOWNLINK);
 
 	return p ? downlink(ctx, config_of(DATAPLANE), p) : XDP_PASS;
 }
@@ -45,7 +45,7 @@ int shared(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct config *cfg = config_of(DATAPLANE);
-	struct packet *p = new_packet();
+	struct packet *p = new_packet(WAY_UPLINK);
 	struct address from;
 
 	if (!cfg || !p || data + 54 > end)
@@ -61,8 +61,10 @@ int shared(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (prefix_has(PREFIX_ACCESS_PEER, DATAPLANE, &from))
 		return uplink(ctx, cfg, p);
-	if (prefix_has(PREFIX_CORE_PEER, DATAPLANE, &from))
+	if (prefix_has(PREFIX_CORE_PEER, DATAPLANE, &from)) {
+		p->way = WAY_DOWNLINK;
 		return downlink(ctx, cfg, p);
+	}
 	return XDP_PASS;
 }
 
@@ -104,7 +106,7 @@ INLINE int parse_plain(struct xdp_md *ctx, struct packet *p, int uplink)
 
 INLINE int reply(struct xdp_md *ctx, int from_hold)
 {
-	struct packet *p = new_packet();
+	struct packet *p = new_packet(WAY_APPS);
 	struct flow_key key = {.reply = 1};
 	struct fragment_key fragment;
 	struct flow *f;
@@ -177,7 +179,7 @@ int from_apps(struct xdp_md *ctx)
 SEC("xdp.frags")
 int from_pinger(struct xdp_md *ctx)
 {
-	struct packet *p = new_packet();
+	struct packet *p = new_packet(WAY_PINGER);
 	struct session_key key;
 	__u8 m[8];
 	int refused = p ? parse_plain(ctx, p, 1) : 1;
@@ -199,7 +201,7 @@ int from_pinger(struct xdp_md *ctx)
 	__u32 dataplane = b->dataplane, length = p->inner_length;
 	if (!push_header(ctx, b, p, length, bpf_get_prandom_u32(), 255))
 		return drop(ctx, COUNTER_DROP_UNKNOWN_UE);
-	count_in(dataplane, COUNTER_PING_SENT, length);
+	ends_in(ctx, dataplane, COUNTER_PING_SENT, length);
 	return bpf_redirect_map(&ports, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(dataplane), XDP_DROP);
 }
 
@@ -252,7 +254,7 @@ int from_slow_reply(struct xdp_md *ctx)
 SEC("xdp.frags")
 int from_slow_uplink(struct xdp_md *ctx)
 {
-	struct packet *p = new_packet();
+	struct packet *p = new_packet(WAY_UPLINK);
 	struct slow_header h;
 
 	if (!p || !read_slow_header(ctx, &h) || bpf_xdp_adjust_head(ctx, sizeof(h)))
@@ -260,7 +262,7 @@ int from_slow_uplink(struct xdp_md *ctx)
 	struct config *cfg = config_of(DATAPLANE);
 	if (h.op == SLOW_WIRE) {
 		int verdict;
-		count(COUNTER_PASS_OUTER_FRAGMENT, frame_length(ctx));
+		ends(ctx, COUNTER_PASS_OUTER_FRAGMENT, frame_length(ctx));
 		verdict = bpf_redirect_map(&ports, cfg && cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(DATAPLANE), XDP_DROP);
 		return verdict;
 	}

@@ -26,13 +26,15 @@
 #define MAPPED_PREFIX bpf_htonl(0x0000ffff)
 
 struct packet {
-	struct address source, destination; /* outer */
+	struct address source, destination; /* outer, none while v6 is 2 */
 	struct address ue, remote;          /* inner, by direction */
 	__u32 teid;                         /* network order */
 	__u32 link;                         /* as in struct tunnel_key, without data plane and direction */
 	__u32 psc;                          /* canonical first four octets of the PDU Session Container, 0 none */
 	__u32 id;                           /* fragment id, outer or inner, network order */
 	__u32 token;                        /* slow port: handed back */
+	__u32 rule;                         /* id of the rule that decided, 0 none */
+	__u16 service;                      /* of that rule */
 	__u16 l3;                           /* outer IP header */
 	__u16 gtp;                          /* GTP-U header */
 	__u16 inner;                        /* inner IP header */
@@ -51,6 +53,7 @@ struct packet {
 	__u8 dscp;      /* inner */
 	__u8 dont_fragment;
 	__u8 from_slow;    /* came back from the slow port */
+	__u8 way;          /* WAY_* */
 	__u8 untranslated; /* the address stays: an error from a router on the apps' side */
 };
 
@@ -76,7 +79,7 @@ struct {
 #define FOUND_CONTROL (-2)
 #define FOUND_FRAGMENT (-3)
 
-INLINE struct packet *new_packet(void)
+INLINE struct packet *new_packet(__u32 way)
 {
 	__u32 zero = 0;
 	struct packet *p = bpf_map_lookup_elem(&packets, &zero);
@@ -85,10 +88,13 @@ INLINE struct packet *new_packet(void)
 		p->token = 0;
 		p->inner = p->inner_length = 0;
 		p->ue_port = p->remote_port = 0;
-		p->inner_v6 = 2;
+		p->inner_v6 = p->v6 = 2;
 		p->flags = p->message = p->protocol = p->tcp_flags = p->fragment = p->dscp = p->dont_fragment = 0;
 		p->from_slow = p->untranslated = 0;
 		p->psc = p->teid = 0;
+		p->service = 0;
+		p->rule = p->link = 0;
+		p->way = way;
 	}
 	return p;
 }

@@ -110,7 +110,7 @@ INLINE struct bearer *choose_bearer(struct xdp_md *ctx, struct packet *p, struct
 	}
 	__u32 number = __sync_fetch_and_add(&s->held, 1) + 1;
 	if (slow(ctx, SLOW_HOLD, dataplane, index, epoch, number, 0)) {
-		count_in(dataplane, COUNTER_SLOW_HOLD, octets);
+		ends_in(ctx, dataplane, COUNTER_SLOW_HOLD, octets);
 		*verdict = XDP_REDIRECT;
 	} else {
 		*verdict = drop(ctx, COUNTER_DROP_NO_DOWNLINK);
@@ -128,14 +128,14 @@ INLINE int into_tunnel(struct xdp_md *ctx, const struct config *cfg, struct pack
 
 	if (!push_header(ctx, b, p, length, (flow_entropy(ports_down(p)) & 0xff) | number << 8, f->qfi))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
-	count_in(dataplane, counter, length);
+	ends_in(ctx, dataplane, counter, length);
 	if (capture_on()) {
 		p->inner = frame_length(ctx) - length;
 		capture_frame(ctx, p, counter, service, dataplane * 2 + 1);
 	}
 	int verdict = leave(ctx, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_ACCESS(dataplane), XDP_DROP, treatment);
 	if (verdict != XDP_REDIRECT)
-		count_in(dataplane, COUNTER_DROP_REDIRECT, length);
+		ends_in(ctx, dataplane, COUNTER_DROP_REDIRECT, length);
 	return verdict;
 }
 
@@ -143,9 +143,12 @@ INLINE int into_tunnel(struct xdp_md *ctx, const struct config *cfg, struct pack
 INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int from_hold)
 {
 	__u32 t = now(), length = p->inner_length, slot = f->bearer;
+
 	struct bearer *b = bpf_map_lookup_elem(&bearers, &slot);
 	int verdict;
 
+	p->service = f->service;
+	p->rule = f->rule;
 	if (!b || b->state != BEARER_LIVE || b->epoch != f->epoch) {
 		b = choose_bearer(ctx, p, f, from_hold, &verdict, &slot);
 		if (!b)
@@ -157,14 +160,14 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 	if (length + b->overhead > cfg->mtu_access) {
 		__u32 mtu = cfg->mtu_access - b->overhead, dataplane = b->dataplane;
 		if (p->dont_fragment) {
-			count_in(dataplane, COUNTER_DROP_TOO_BIG, length);
+			ends_in(ctx, dataplane, COUNTER_DROP_TOO_BIG, length);
 			return too_big(ctx, p, mtu);
 		}
 		if (slow(ctx, SLOW_TOO_BIG, dataplane, f->session, f->epoch, 0, mtu)) {
-			count_in(dataplane, COUNTER_SLOW_TOO_BIG, length);
+			ends_in(ctx, dataplane, COUNTER_SLOW_TOO_BIG, length);
 			return XDP_REDIRECT;
 		}
-		count_in(dataplane, COUNTER_DROP_TOO_BIG, length);
+		ends_in(ctx, dataplane, COUNTER_DROP_TOO_BIG, length);
 		return XDP_DROP;
 	}
 	if (f->last_seen != t)
@@ -181,7 +184,7 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 	const struct treatment *treatment = treatment_of(f);
 	if (treatment) {
 		if (!within_rate(service, 1, length)) {
-			count_in(b->dataplane, COUNTER_DROP_RATE, length);
+			ends_in(ctx, b->dataplane, COUNTER_DROP_RATE, length);
 			return XDP_DROP;
 		}
 	} else if (cfg->flags & CONFIG_SHARED ? 0 : b->state == BEARER_LIVE) {
@@ -242,11 +245,11 @@ INLINE int fast_reply(struct xdp_md *ctx)
 	__u32 number = count_service(v.service, 1, length);
 	if (!push_prebuilt(ctx, &prebuilt, 0, length, (flow_entropy(ports_key) & 0xff) | number << 8, v.next_hop,
 			   CACHED_HEADER_MAX))
-		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
+		return drop_fast(ctx, DATAPLANE, COUNTER_DROP_NO_DOWNLINK, length, v.service, WAY_APPS);
 	count_in(dataplane, COUNTER_REPLY_DOWNLINK, length);
 	int verdict = bpf_redirect_map(&ports, PORT_ACCESS(dataplane), XDP_DROP);
 	if (verdict != XDP_REDIRECT)
-		count_in(dataplane, COUNTER_DROP_REDIRECT, length);
+		drop_fast(ctx, dataplane, COUNTER_DROP_REDIRECT, length, v.service, WAY_APPS);
 	return verdict;
 }
 

@@ -59,8 +59,9 @@ INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const s
 	memcpy(data, hop->destination, 12);
 	*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	int verdict = leave(ctx, hop->port, XDP_DROP, t);
-	if (verdict != XDP_REDIRECT)
-		count(COUNTER_DROP_REDIRECT, length);
+	if (verdict != XDP_REDIRECT) {
+		ends(ctx, COUNTER_DROP_REDIRECT, length);
+	}
 	return verdict;
 }
 
@@ -91,6 +92,8 @@ INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 	__u32 length = p->inner_length;
 	const struct treatment *t = treatment_of(f);
 
+	p->service = f->service;
+	p->rule = f->rule;
 	if (f->last_seen != at)
 		f->last_seen = at;
 	if (t && !within_rate(f->service, 0, length))
@@ -107,7 +110,7 @@ INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 		if (p->tcp_flags & TCP_SYN)
 			clamp_mss(ctx, p->l4, mss_limit(cfg, (p->v6 ? 64 : 44), p->inner_v6));
 	}
-	count(taken_as(f), length);
+	ends(ctx, taken_as(f), length);
 	count_service(f->service, 0, length);
 	if (!strip(ctx, p))
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
@@ -118,7 +121,7 @@ INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 INLINE int wait_for_first(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 {
 	if (slow(ctx, SLOW_INNER_FRAGMENT, DATAPLANE, 0, 0, p->token, SLOW_REASON_UNKNOWN)) {
-		count(COUNTER_SLOW_INNER_FRAGMENT, p->inner_length);
+		ends(ctx, COUNTER_SLOW_INNER_FRAGMENT, p->inner_length);
 		return XDP_REDIRECT;
 	}
 	return wire(ctx, cfg, 1, COUNTER_PASS_NO_RULE);
@@ -244,7 +247,7 @@ INLINE int outer_fragment(struct xdp_md *ctx, struct config *cfg, struct packet 
 	int fate = outer_fate(p, cfg);
 
 	if (fate > 0 && slow(ctx, SLOW_FRAGMENT, DATAPLANE, 0, 0, p->token, fate - 1)) {
-		count(COUNTER_SLOW_FRAGMENT, 0);
+		ends(ctx, COUNTER_SLOW_FRAGMENT, 0);
 		return XDP_REDIRECT;
 	}
 	return wire(ctx, cfg, 1, COUNTER_PASS_OUTER_FRAGMENT);
@@ -254,7 +257,7 @@ INLINE int outer_fragment(struct xdp_md *ctx, struct config *cfg, struct packet 
 INLINE int pass_uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p, __u32 counter)
 {
 	if (p->from_slow && slow(ctx, SLOW_FRAGMENT, DATAPLANE, 0, 0, p->token, SLOW_REASON_NOT_TAKEN)) {
-		count(counter, 0);
+		ends(ctx, counter, 0);
 		return XDP_REDIRECT;
 	}
 	if (capture_on())
@@ -336,6 +339,7 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 						if (f->last_seen != now())
 							f->last_seen = now();
 						cache_flow(p, f);
+						p->rule = f->rule;
 						if (p->fragment == FRAGMENT_FIRST)
 							remember_fragment(p, 1);
 						return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
