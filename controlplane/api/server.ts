@@ -17,6 +17,7 @@ import type { ApiContext, Server } from "./context.ts";
 import { guard } from "./guard.ts";
 import { healthRoutes } from "./health-routes.ts";
 import { managementRoutes } from "./management-routes.ts";
+import { monitorRoutes } from "./monitor-routes.ts";
 import { rawProblem, sendProblem, toProblem } from "./problems.ts";
 import * as schemas from "./schemas.ts";
 import { serviceRoutes } from "./service-routes.ts";
@@ -170,6 +171,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   serviceRoutes(app, context);
   managementRoutes(app, context);
   streamRoutes(app, context);
+  monitorRoutes(app, context);
   healthRoutes(app, context);
   await app.ready();
   return app;

@@ -11,6 +11,7 @@ import { version } from "../version.ts";
 import { checkVerb } from "./check.ts";
 import { CliError, defaultApi } from "./client.ts";
 import { elsewhere } from "./elsewhere.ts";
+import { monitorVerb } from "./monitor.ts";
 import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb, traceVerb } from "./verbs.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "silent"];
@@ -56,6 +57,7 @@ export function program(): Command {
   serviceVerb(offramp.command("service"), api);
   bypassVerb(api(offramp.command("bypass")));
   captureVerb(api(offramp.command("capture")));
+  monitorVerb(api(offramp.command("monitor")));
   planVerb(api(offramp.command("plan")));
   traceVerb(api(offramp.command("trace")));
   elsewhere(offramp, "lab", "a whole network on this machine: phones, base stations, core, appliance, apps");
