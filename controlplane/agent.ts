@@ -16,6 +16,7 @@ import { EventHub } from "./api/events.ts";
 import { createServer, type ServerOptions } from "./api/server.ts";
 import type { ApiConfig, SiteConfig } from "./config/site.ts";
 import { messageOf, Problem } from "./errors.ts";
+import { siteFacts } from "./intents/context.ts";
 import { Services } from "./intents/services.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { SessionsRuntime } from "./sessions/runtime.ts";
@@ -133,7 +134,14 @@ export class Agent {
 
     const events = new EventHub();
     const limits = config.backend.limits;
-    const services = new Services({ store, dataplane, protect: config.protect, rules: limits.rules });
+    const facts = siteFacts(config);
+    const services = new Services({
+      store,
+      dataplane,
+      protect: config.protect,
+      rules: limits.rules,
+      site: () => facts,
+    });
     this.#services = services;
     const runtime =
       slow && new SessionsRuntime({ dataplane, slow, warn: (message) => log.warn({ part: "sessions" }, message) });

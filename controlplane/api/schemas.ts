@@ -5,59 +5,13 @@
  * intents/validate.ts instead, which can say more; queries and the small bodies are judged by these.
  */
 import Type from "typebox";
+import { service } from "./service-schemas.ts";
 
 const text = (description: string) => Type.String({ description });
 const closed = { additionalProperties: false };
 const whole = Type.Integer({ minimum: 0 });
 
-const stringOrNumber = (description: string) => ({ ...Type.Union([Type.String(), Type.Integer()]), description });
-
-export const addressService = Type.Object(
-  {
-    name: text("unique"),
-    serviceIP: text("address that UEs use"),
-    applicationIP: text("address of the application at the edge"),
-    appInitiated: Type.Optional(Type.Boolean({ description: "the application may speak to a UE first" })),
-  },
-  { ...closed, title: "First form", description: "Everything for serviceIP is served by applicationIP; priority 100." },
-);
-
-export const ruleService = Type.Object(
-  {
-    name: text("unique"),
-    rules: Type.Object(
-      {
-        priority: stringOrNumber("0..65535; the highest is applied"),
-        nw_dst: Type.Optional(text("destination on the uplink: address or address/mask; required with an endpoint")),
-        nw_src: text("source on the uplink: address or address/mask; 0.0.0.0/0 or ::/0 is every UE"),
-        protocol: Type.Optional(stringOrNumber("1 (icmp), 6 (tcp), 17 (udp) or 58 (icmpv6)")),
-        tp_dst: Type.Optional(stringOrNumber('destination port or range "8000-8099"; tcp and udp only')),
-        tp_src: Type.Optional(stringOrNumber("source port or range; tcp and udp only")),
-        endpoint: Type.Optional(
-          text(
-            '"address", "address:port" or "[IPv6 address]:port" to translate to; "local" hands packets to the apps\' ' +
-              "network untranslated; absent: what matches is left to the core",
-          ),
-        ),
-      },
-      closed,
-    ),
-    chain: Type.Optional(
-      Type.Object(
-        {
-          ue_net: Type.Optional(Type.Array(Type.String())),
-          net_ue: Type.Optional(Type.Array(Type.String())),
-          net_eu: Type.Optional(Type.Array(Type.String())),
-        },
-        { ...closed, description: "transit functions; not in this release, so the lists must be empty" },
-      ),
-    ),
-    appInitiated: Type.Optional(Type.Boolean()),
-  },
-  { ...closed, title: "Second form", description: "A rule as seen on the uplink; the downlink is its reverse." },
-);
-
-export const service = Type.Union([addressService, ruleService]);
+export { service };
 export const services = Type.Array(service);
 
 export const problem = Type.Object(

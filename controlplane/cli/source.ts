@@ -10,6 +10,7 @@ import { parseDocument } from "yaml";
 import type { Steering } from "../../dataplane/steering.ts";
 import { loadSite } from "../config/load.ts";
 import { messageOf, Problem } from "../errors.ts";
+import { type SiteFacts, siteFacts } from "../intents/context.ts";
 import type { Service } from "../intents/model.ts";
 import { Services } from "../intents/services.ts";
 import { Store, type StoredService, storeFile } from "../store/store.ts";
@@ -19,6 +20,8 @@ import type { PlanView } from "./views.ts";
 export interface Source {
   services: StoredService[];
   protect: string[];
+  /** Absent where only the agent knows. */
+  site?: SiteFacts;
 }
 
 export async function fromAgent(client: Client): Promise<Source> {
@@ -37,17 +40,18 @@ export async function fromAgent(client: Client): Promise<Source> {
 
 export function fromStore(path: string): Source {
   const config = loadSite(path);
-  if (!existsSync(join(config.stateDir, storeFile))) return { services: [], protect: config.protect };
+  const site = siteFacts(config);
+  if (!existsSync(join(config.stateDir, storeFile))) return { services: [], protect: config.protect, site };
   const store = new Store(config.stateDir);
   try {
-    return { services: store.services(), protect: config.protect };
+    return { services: store.services(), protect: config.protect, site };
   } finally {
     store.close();
   }
 }
 
 /** Services that only think: no data plane, no file. */
-async function inMemory({ services, protect }: Source): Promise<Services> {
+async function inMemory({ services, protect, site }: Source): Promise<Services> {
   const next = (pick: (entry: StoredService) => number) => Math.max(0, ...services.map(pick)) + 1;
   const numbers = { rule: next((entry) => entry.rule), index: next((entry) => entry.index) };
   const memory = new Services({
@@ -60,6 +64,7 @@ async function inMemory({ services, protect }: Source): Promise<Services> {
     dataplane: { apply: async () => {}, flushService: async () => 0 },
     protect,
     rules: 65_535,
+    ...(site && { site: () => site }),
   });
   await memory.start();
   return memory;

@@ -4,8 +4,8 @@
  * Pure functions from the API's data to lines.
  */
 import type { DataplaneStatus } from "../../dataplane/dataplane.ts";
-import { firstEndpoint, type Range, type SteeringRule } from "../../dataplane/steering.ts";
-import { isAddressService, type Service } from "../intents/model.ts";
+import type { Hop, Range, SteeringRule, Treatment } from "../../dataplane/steering.ts";
+import { type ChainEntry, isAddressService, type Service } from "../intents/model.ts";
 import { age, number, plural, table } from "./output.ts";
 
 export interface SessionView {
@@ -81,15 +81,56 @@ export function statusLines({ ready, missing, version, dataplanes, services, cou
   return lines;
 }
 
+const listed = (value: unknown): string => (Array.isArray(value) ? value.join(",") : String(value));
+
+/** How `service ls` words the fields of a match. */
+const matchWords = [
+  ["protocol", "proto"],
+  ["tp_dst", "port"],
+  ["nw_src", "from"],
+  ["tp_src", "from port"],
+  ["nw_dscp", "DSCP"],
+  ["in_port", "on"],
+  ["dl_src", "from MAC"],
+  ["dl_dst", "to MAC"],
+  ["dl_vlan", "VLAN"],
+  ["tun_src", "base station"],
+  ["tun_dst", "gateway"],
+  ["tun_id", "TEID"],
+  ["qfi", "QFI"],
+  ["gtpu_msgtype", "message"],
+] as const;
+
 const matchText = (service: Service): string => {
   if (isAddressService(service)) return service.serviceIP;
-  const { nw_dst, nw_src, protocol, tp_dst, tp_src } = service.rules;
-  const parts = [nw_dst ?? "any"];
-  if (protocol !== undefined) parts.push(`proto ${protocol}`);
-  if (tp_dst !== undefined) parts.push(`port ${tp_dst}`);
-  if (!/\/0$/.test(nw_src)) parts.push(`from ${nw_src}`);
-  if (tp_src !== undefined) parts.push(`from port ${tp_src}`);
+  const { rules } = service;
+  const parts = [listed(rules.nw_dst ?? "any")];
+  for (const [field, word] of matchWords) {
+    const value = rules[field];
+    if (value === undefined || (field === "nw_src" && /^[^,]*\/0$/.test(listed(value)))) continue;
+    parts.push(`${word} ${listed(value)}`);
+  }
   return parts.join(" ");
+};
+
+const functionsText = (list: ChainEntry[] = []) =>
+  list.map((entry) => (typeof entry === "string" ? entry : entry.address)).join(" → ");
+
+const outcomeText = (service: Service): string => {
+  if (isAddressService(service)) return service.applicationIP;
+  const { rules, chain, mirror, rate } = service;
+  const { endpoint, endpoints, output, action } = rules;
+  const several = endpoints
+    ?.map(({ address, port, drain }) => `${endOf(address, port)}${drain ? " (draining)" : ""}`)
+    .join(", ");
+  const out = output && `${output.port}${output.vlan === undefined ? "" : ` VLAN ${output.vlan}`}`;
+  const parts = [endpoint ?? several ?? out ?? (action === "drop" ? "(dropped)" : "(left to the core)")];
+  const [up, down] = [functionsText(chain?.ue_net), functionsText(chain?.net_ue ?? chain?.net_eu)];
+  if (up) parts.push(`up by ${up}`);
+  if (down) parts.push(`down by ${down}`);
+  if (mirror) parts.push(`copied to ${mirror.port}`);
+  if (rate) parts.push(`at most ${rate.uplink ?? "any"} up, ${rate.downlink ?? "any"} down`);
+  return parts.join("; ");
 };
 
 export function serviceLines(services: Service[]): string[] {
@@ -98,27 +139,67 @@ export function serviceLines(services: Service[]): string[] {
     service.name,
     String(isAddressService(service) ? 100 : service.rules.priority),
     matchText(service),
-    isAddressService(service) ? service.applicationIP : (service.rules.endpoint ?? "(left to the core)"),
+    outcomeText(service),
   ]);
   return table(["NAME", "PRIORITY", "MATCH", "ENDPOINT"], rows);
 }
 
+const endOf = (address: string, port: string | number | undefined): string =>
+  port === undefined ? address : `${address.includes(":") ? `[${address}]` : address}:${port}`;
+
+const ranges = (list: Range[] | undefined) =>
+  list?.map(([low, high]) => (low === high ? low : `${low}-${high}`)).join(",");
+
+const teids = (list: Range[] | undefined) =>
+  list?.map((range) => [...new Set(range)].map((teid) => `0x${teid.toString(16)}`).join("-")).join(",");
+
+/** The members of a match, each as a word and its values; what is absent has no values. */
+function matchParts({ match }: SteeringRule): [string, string | undefined][] {
+  return [
+    ["to", match.destination?.join(",") ?? "any"],
+    ["from", match.source?.join(",")],
+    ["proto", match.protocol?.join(",")],
+    ["port", ranges(match.destinationPorts)],
+    ["from port", ranges(match.sourcePorts)],
+    ["DSCP", ranges(match.dscp)],
+    ["on", match.dataplanes?.join(",")],
+    ["VLAN", ranges(match.vlan)],
+    ["inner VLAN", ranges(match.innerVlan)],
+    ["from MAC", match.sourceMac?.join(",")],
+    ["to MAC", match.destinationMac?.join(",")],
+    ["base station", match.baseStation?.join(",")],
+    ["gateway", match.gateway?.join(",")],
+    ["TEID", teids(match.teid)],
+    ["QFI", ranges(match.qfi)],
+    ["message", ranges(match.message)],
+  ];
+}
+
+function treatmentText({ chain, mirror, rate }: Treatment): string {
+  const hops = (list: Hop[]) =>
+    list.map(({ address, vni, state }) => `${address} (VNI ${vni}${state === "down" ? ", down" : ""})`).join(" → ");
+  return [
+    chain && chain.uplink.length > 0 && `up by ${hops(chain.uplink)}`,
+    chain && chain.downlink.length > 0 && `down by ${hops(chain.downlink)}`,
+    mirror && `copied to ${mirror.port}${mirror.form === "as-is" ? "" : " without tunnel"}`,
+    rate && `at most ${rate.uplink ?? "any"} bit/s up, ${rate.downlink ?? "any"} bit/s down`,
+  ]
+    .filter(Boolean)
+    .join("; ");
+}
+
 /** One rule on one line, as `plan` and `trace` show it. */
 export function ruleText(rule: SteeringRule): string {
-  const { destination, source, protocol, destinationPorts, sourcePorts } = rule.match;
-  const ranges = (list: Range[]) => list.map(([low, high]) => (low === high ? low : `${low}-${high}`)).join(",");
-  const parts = [
-    `to ${destination ?? "any"}`,
-    source && `from ${source}`,
-    protocol && `proto ${protocol}`,
-    destinationPorts && `port ${ranges(destinationPorts)}`,
-    sourcePorts && `from port ${ranges(sourcePorts)}`,
-  ].filter(Boolean);
-  const { action } = rule;
-  const endpoint = firstEndpoint(rule);
-  const to = endpoint && (endpoint.address.includes(":") ? `[${endpoint.address}]` : endpoint.address);
-  const target = endpoint ? ` → ${to}${endpoint.port === undefined ? "" : `:${endpoint.port}`}` : "";
-  return `rule ${rule.id} "${rule.name}" priority ${rule.priority}: ${parts.join(" ")}: ${action}${target}`;
+  const { action, endpoints, output, treatment } = rule;
+  const parts = matchParts(rule).flatMap(([word, values]) => (values === undefined ? [] : [`${word} ${values}`]));
+  const ends = endpoints?.map(
+    ({ address, port, state }) =>
+      `${address.includes(":") ? `[${address}]` : address}${port === undefined ? "" : `:${port}`}${state ? ` (${state})` : ""}`,
+  );
+  const out = output && `${output.port}${output.vlan === undefined ? "" : ` VLAN ${output.vlan}`}`;
+  const target = ends?.join(", ") ?? out;
+  const done = treatment ? `; ${treatmentText(treatment)}` : "";
+  return `rule ${rule.id} "${rule.name}" priority ${rule.priority}: ${parts.join(" ")}: ${action}${target ? ` → ${target}` : ""}${done}`;
 }
 
 export interface PlanView {

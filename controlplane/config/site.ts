@@ -36,6 +36,8 @@ export interface SiteConfig {
   backend: BackendConfig;
   /** As configured, and the appliance's own addresses. Canonical prefixes. */
   protect: string[];
+  /** The appliance's own addresses among them: canonical prefixes of one address each. */
+  own: string[];
   api: ApiConfig;
   /** Named so that nothing pretends: this release reserves the section and runs nothing for it. */
   mep?: SiteFile["mep"];
@@ -111,6 +113,7 @@ export function siteConfig(file: SiteFile): SiteConfig {
       ...(apps && { apps }),
     },
     protect: [...new Set([...canonical(file.protect), ...ownAddresses(file)])],
+    own: [...new Set(ownAddresses(file))],
     api: apiConfig(file.api),
     ...(file.mep && { mep: file.mep }),
   };

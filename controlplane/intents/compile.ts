@@ -1,51 +1,19 @@
 /**
  * Which steering do the intents mean, and which of them contradict each other?
  *
- * Pure: the same intents give the same steering, whatever the order in which they came. A match is a box: a prefix of
- * destinations × a prefix of sources × protocols × two port ranges. Boxes meet exactly when they meet in every dimension,
- * so the conflict test is exact. Where two boxes of equal priority meet, a packet has two owners; seed 004 §5.2.2.2.1.3
- * leaves that undefined, here it is refused.
+ * Pure: the same intents give the same steering, whatever the order in which they came. A match is a box (algebra.ts), so
+ * the conflict test is exact. Where two boxes of equal priority meet, a packet has two owners; seed 004 §5.2.2.2.1.3 leaves
+ * that undefined, here it is refused.
  */
-import type { Endpoint, Hop, Match, Steering, SteeringRule } from "../../dataplane/steering.ts";
+import type { Endpoint, Hop, Steering, SteeringRule, Treatment } from "../../dataplane/steering.ts";
+import { boxesEqual, boxesMeet, boxOfMatch } from "./algebra.ts";
 import { allUp, type Conditions } from "./conditions.ts";
-import type { Intent, NumberedIntent, PortRange } from "./model.ts";
-import { formatPrefix, overlaps, type Prefix } from "./prefix.ts";
-
-const everyPort: PortRange = [0, 65535];
-const anyPrefix: Record<4 | 6, Prefix> = {
-  4: { family: 4, value: 0n, length: 0 },
-  6: { family: 6, value: 0n, length: 0 },
-};
-const samePrefix = (a: Prefix, b: Prefix) => a.family === b.family && a.length === b.length && a.value === b.value;
-const portsMeet = (a: PortRange, b: PortRange) => a[0] <= b[1] && b[0] <= a[1];
-const samePorts = (a: PortRange, b: PortRange) => a[0] === b[0] && a[1] === b[1];
-
-const prefixesMeet = (a: Prefix | undefined, b: Prefix | undefined) => !a || !b || overlaps(a, b);
-const sameOrAny = (a: Prefix | undefined, b: Prefix | undefined, family: 4 | 6) =>
-  a === b || samePrefix(a ?? anyPrefix[family], b ?? anyPrefix[family]);
+import type { ChainFunction, Intent, NumberedIntent } from "./model.ts";
 
 /** Is there a packet that both match? */
-export function matchesMeet(a: Intent, b: Intent): boolean {
-  return (
-    a.family === b.family &&
-    prefixesMeet(a.destination, b.destination) &&
-    prefixesMeet(a.source, b.source) &&
-    (a.protocol === undefined || b.protocol === undefined || a.protocol === b.protocol) &&
-    portsMeet(a.destinationPorts ?? everyPort, b.destinationPorts ?? everyPort) &&
-    portsMeet(a.sourcePorts ?? everyPort, b.sourcePorts ?? everyPort)
-  );
-}
+export const matchesMeet = (a: Intent, b: Intent): boolean => boxesMeet(boxOfMatch(a.match), boxOfMatch(b.match));
 
-export function matchesEqual(a: Intent, b: Intent): boolean {
-  return (
-    a.family === b.family &&
-    sameOrAny(a.destination, b.destination, a.family) &&
-    sameOrAny(a.source, b.source, a.family) &&
-    a.protocol === b.protocol &&
-    samePorts(a.destinationPorts ?? everyPort, b.destinationPorts ?? everyPort) &&
-    samePorts(a.sourcePorts ?? everyPort, b.sourcePorts ?? everyPort)
-  );
-}
+export const matchesEqual = (a: Intent, b: Intent): boolean => boxesEqual(boxOfMatch(a.match), boxOfMatch(b.match));
 
 export interface Conflict {
   kind: "same-name" | "same-match" | "ambiguous";
@@ -74,36 +42,57 @@ export function conflicts(intent: Intent, others: Iterable<Intent>): Conflict[] 
   return found;
 }
 
-function match(intent: Intent): Match {
-  // A source of /0 says nothing more once the destination has said which family is meant.
-  const source = intent.source && (intent.source.length > 0 || !intent.destination) ? intent.source : undefined;
+/** One network per service, direction and position: 16 positions of two directions (RFC 7348: 24 bits). */
+export const vniOf = (vniBase: number, index: number, downlink: boolean, position: number): number =>
+  vniBase + index * 32 + (downlink ? 16 : 0) + position;
+
+export const defaultVniBase = 4096;
+
+function treatmentOf({ intent, index }: NumberedIntent, vniBase: number): Treatment | undefined {
+  const { chain, mirror, rate } = intent;
+  if (!chain && !mirror && !rate) return undefined;
+  const hops = (functions: ChainFunction[], downlink: boolean): Hop[] =>
+    functions.map(({ address, encapsulation }, position) => ({
+      address,
+      vni: vniOf(vniBase, index, downlink, position),
+      encapsulation,
+    }));
   return {
-    ...(intent.destination && { destination: [formatPrefix(intent.destination)] }),
-    ...(source && { source: [formatPrefix(source)] }),
-    ...(intent.protocol !== undefined && { protocol: [intent.protocol] }),
-    ...(intent.destinationPorts && { destinationPorts: [intent.destinationPorts] }),
-    ...(intent.sourcePorts && { sourcePorts: [intent.sourcePorts] }),
+    ...(chain && {
+      chain: {
+        uplink: hops(chain.uplink, false),
+        downlink: hops(chain.downlink, true),
+        unreachable: chain.unreachable,
+      },
+    }),
+    ...(mirror && { mirror }),
+    ...(rate && { rate }),
   };
 }
 
 /** Entries never change, so with thousands of services a change of one costs one. */
-const compiled = new WeakMap<NumberedIntent, SteeringRule>();
+const compiled = new WeakMap<NumberedIntent, { vniBase: number; rule: SteeringRule }>();
 
-function rule(entry: NumberedIntent): SteeringRule {
+function rule(entry: NumberedIntent, vniBase: number): SteeringRule {
   const known = compiled.get(entry);
-  if (known) return known;
+  if (known?.vniBase === vniBase) return known.rule;
   const { intent, rule: id, index } = entry;
+  const { endpoints, affinity, output } = intent;
+  const treatment = treatmentOf(entry, vniBase);
   const made: SteeringRule = {
     id,
     service: index,
     name: intent.name,
     priority: intent.priority,
-    match: match(intent),
+    match: intent.match,
     action: intent.action,
-    ...(intent.endpoint && { endpoints: [intent.endpoint] }),
+    ...(endpoints && { endpoints }),
+    ...(affinity && { affinity }),
+    ...(output && { output }),
+    ...(treatment && { treatment }),
     appInitiated: intent.appInitiated,
   };
-  compiled.set(entry, made);
+  compiled.set(entry, { vniBase, rule: made });
   return made;
 }
 
@@ -130,14 +119,21 @@ function atTheMoment(rule: SteeringRule, conditions: Conditions): SteeringRule {
   };
 }
 
+export interface CompileOptions {
+  /** Absent: everything is up. */
+  conditions?: Conditions | undefined;
+  /** `vxlan.vniBase` */
+  vniBase?: number | undefined;
+}
+
 /** Highest priority first; equal priorities do not meet, so their order is only made definite. */
 export function compile(
   intents: Iterable<NumberedIntent>,
   protect: readonly string[],
-  conditions: Conditions = allUp,
+  { conditions = allUp, vniBase = defaultVniBase }: CompileOptions = {},
 ): Steering {
   const rules = [...intents]
-    .map((entry) => atTheMoment(rule(entry), conditions))
+    .map((entry) => atTheMoment(rule(entry, vniBase), conditions))
     .sort((a, b) => b.priority - a.priority || a.id - b.id);
   return { rules, protect: [...protect] };
 }

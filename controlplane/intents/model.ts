@@ -2,9 +2,9 @@
  * What is a service, as the Service API takes it and as everything behind it understands it?
  *
  * The API has two forms (seed 001 §4.3.4.1, seed 004 §5.2.2.2.1.3). Both are kept as they were given, because GET returns
- * what was posted; both mean one `Intent`, which is what the compiler, the conflict test and `trace` work with.
+ * what was posted; both mean one `Intent`, which is what compiler, verification and health checks work with.
  */
-import type { Prefix } from "./prefix.ts";
+import type { Action, Endpoint, Hop, Match, SteeringRule, Treatment } from "../../dataplane/steering.ts";
 
 /** First form: everything for `serviceIP` is served by `applicationIP`. */
 export interface AddressService {
@@ -15,16 +15,47 @@ export interface AddressService {
   appInitiated?: boolean;
 }
 
+/** A field of a match takes one value, or a list of which one has to hold. */
+export type OneOrMore<T> = T | T[];
+type Text = OneOrMore<string>;
+type NumberOrText = OneOrMore<string | number>;
+
 export interface ServiceRules {
   /** Highest is applied. */
   priority: string | number;
-  nw_dst?: string;
-  nw_src: string;
-  protocol?: string | number;
-  tp_dst?: string | number;
-  tp_src?: string | number;
+  nw_dst?: Text;
+  nw_src?: Text;
+  protocol?: NumberOrText;
+  tp_dst?: NumberOrText;
+  tp_src?: NumberOrText;
+  nw_dscp?: NumberOrText;
+  in_port?: Text;
+  dl_src?: Text;
+  dl_dst?: Text;
+  dl_vlan?: NumberOrText;
+  tun_src?: Text;
+  tun_dst?: Text;
+  tun_id?: NumberOrText;
+  qfi?: NumberOrText;
+  gtpu_msgtype?: NumberOrText;
   /** Absent: what matches is left to the core. `local`: handed to the apps' network untranslated. */
   endpoint?: string;
+  endpoints?: { address: string; port?: string | number; weight?: string | number; drain?: boolean }[];
+  affinity?: "connection" | "ue";
+  action?: "pass" | "drop";
+  output?: { port: string; vlan?: string | number; mac?: string };
+}
+
+export type ChainEntry = string | { address: string; encapsulation?: "vxlan" | "nsh" };
+
+export interface ServiceHealth {
+  type: "tcp" | "http" | "icmp";
+  port?: string | number;
+  path?: string;
+  interval?: string;
+  timeout?: string;
+  up?: string | number;
+  down?: string | number;
 }
 
 /** Second form: a rule as seen on the uplink; the downlink follows from it. */
@@ -32,7 +63,10 @@ export interface RuleService {
   name: string;
   rules: ServiceRules;
   /** The seeds spell the downlink list `net_ue` and `net_eu`. */
-  chain?: { ue_net?: string[]; net_ue?: string[]; net_eu?: string[] };
+  chain?: { ue_net?: ChainEntry[]; net_ue?: ChainEntry[]; net_eu?: ChainEntry[]; unreachable?: "bypass" | "block" };
+  mirror?: { port: string; form?: "as-is" | "decapsulated" };
+  rate?: { uplink?: string | number; downlink?: string | number };
+  health?: ServiceHealth;
   appInitiated?: boolean;
 }
 
@@ -43,21 +77,34 @@ export const isAddressService = (service: Service): service is AddressService =>
 /** Priority of the first form, which has no field for it. */
 export const addressServicePriority = 100;
 
-/** Inclusive. */
-export type PortRange = [number, number];
+/** A transit function; its VNI depends on the service's number and is given by the compiler. */
+export type ChainFunction = Pick<Hop, "address" | "encapsulation">;
 
-/** Meaning of a service, whatever its form. Absent members of the match mean any. */
-export interface Intent {
+/** How the endpoints are asked whether they are there. */
+export interface Health {
+  type: "tcp" | "http" | "icmp";
+  /** Absent: the endpoint's own. */
+  port?: number;
+  /** With `http`. */
+  path?: string;
+  intervalMs: number;
+  timeoutMs: number;
+  /** So many answers make it up, so many failures down. */
+  up: number;
+  down: number;
+}
+
+/** Meaning of a service, whatever its form. `match` is canonical: equal sets are written equally. */
+export interface Intent extends Pick<SteeringRule, "affinity" | "output">, Pick<Treatment, "mirror" | "rate"> {
   name: string;
   priority: number;
-  family: 4 | 6;
-  destination?: Prefix;
-  source?: Prefix;
-  protocol?: number;
-  destinationPorts?: PortRange;
-  sourcePorts?: PortRange;
-  action: "pass" | "take" | "route";
-  endpoint?: { address: string; port?: number };
+  match: Match;
+  action: Action;
+  /** With `take`, and only there. `state` is "draining" or absent. */
+  endpoints?: Endpoint[];
+  /** At least one function in one direction. */
+  chain?: { uplink: ChainFunction[]; downlink: ChainFunction[]; unreachable: "bypass" | "block" };
+  health?: Health;
   appInitiated: boolean;
 }
 
@@ -71,7 +118,7 @@ export interface NumberedIntent {
 }
 
 export interface FieldError {
-  /** Dotted, as in the body: `rules.nw_dst`. */
+  /** Dotted, as in the body: `rules.nw_dst`, `rules.endpoints.0.port`. */
   field: string;
   message: string;
 }

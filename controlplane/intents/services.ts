@@ -13,6 +13,7 @@ import { messageOf, Problem, type ProblemCode } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { type Conflict, compile, conflicts } from "./compile.ts";
 import type { Conditions } from "./conditions.ts";
+import type { SiteFacts } from "./context.ts";
 import { type Intent, isAddressService, type NumberedIntent, type Service } from "./model.ts";
 import { AddressError, formatPrefix, host, type Prefix, parseAddress, parsePrefix } from "./prefix.ts";
 import { validateService } from "./validate.ts";
@@ -32,6 +33,10 @@ export interface ServicesOptions {
   rules: number;
   /** Absent: everything is up. */
   conditions?: Conditions;
+  /** What else the site says that bodies are judged by, asked for each. Absent: nothing is known of it. */
+  site?: () => SiteFacts;
+  /** `vxlan.vniBase` */
+  vniBase?: number;
 }
 
 const codeOf: Record<Conflict["kind"], ProblemCode> = {
@@ -186,7 +191,7 @@ export class Services {
       throw error;
     }
     const found = [...this.#entries.values()].filter(
-      ({ intent }) => intent.destination && formatPrefix(intent.destination) === address,
+      ({ intent }) => intent.match.destination?.length === 1 && intent.match.destination[0] === address,
     );
     const only = found[0];
     if (!only) throw notFound(text);
@@ -200,7 +205,7 @@ export class Services {
   }
 
   #validate(body: unknown): { service: Service; intent: Intent } {
-    const checked = validateService(body, { protect: this.#protect });
+    const checked = validateService(body, { ...this.#options.site?.(), protect: this.#protect });
     if (checked.ok) return checked;
     const said = checked.errors.map(({ field, message }) => (field ? `${field}: ${message}` : message)).join("; ");
     throw new Problem("invalid-service", said, { errors: checked.errors });
@@ -214,7 +219,8 @@ export class Services {
   }
 
   #compile(entries: Entries): Steering {
-    return compile(entries.values(), this.#options.protect, this.#options.conditions);
+    const { protect, conditions, vniBase } = this.#options;
+    return compile(entries.values(), protect, { conditions, vniBase });
   }
 
   async #change(next: Entries, commit: () => void): Promise<void> {
@@ -264,4 +270,4 @@ const notFound = (name: string) => new Problem("not-found", `there is no service
 
 /** Services whose match holds a destination; for lists that sort by it. */
 export const serviceAddress = (service: Service): string =>
-  isAddressService(service) ? service.serviceIP : (service.rules.nw_dst ?? "any");
+  isAddressService(service) ? service.serviceIP : String(service.rules.nw_dst ?? "any");

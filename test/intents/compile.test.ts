@@ -15,6 +15,7 @@ import {
   parseAddress,
   parsePrefix,
 } from "../../controlplane/intents/prefix.ts";
+import type { Match, Range } from "../../dataplane/steering.ts";
 
 /** A small world, so that boxes often meet and every packet can be tried: 8 addresses, 3 protocols, 4 ports. */
 const smallPrefix = fc
@@ -23,39 +24,39 @@ const smallPrefix = fc
 const smallPorts = fc
   .tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 4 }))
   .map(([a, b]): [number, number] => [Math.min(a, b), Math.max(a, b)]);
-const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const smallIntent = fc
   .record({
-    destination: maybe(smallPrefix),
-    source: maybe(smallPrefix),
-    protocol: maybe(fc.constantFrom(6, 17)),
-    destinationPorts: maybe(smallPorts),
-    sourcePorts: maybe(smallPorts),
+    destination: fc.option(smallPrefix, { nil: undefined }),
+    source: fc.option(smallPrefix, { nil: undefined }),
+    protocol: fc.option(fc.constantFrom(6, 17), { nil: undefined }),
+    destinationPorts: fc.option(smallPorts, { nil: undefined }),
+    sourcePorts: fc.option(smallPorts, { nil: undefined }),
     priority: fc.constantFrom(1, 2),
   })
-  .map(
-    (members): Intent => ({
-      name: "x",
+  .map(({ destination, source, protocol, destinationPorts, sourcePorts, priority }): Intent => {
+    const match: Match = {
       family: 4,
-      action: "pass",
-      appInitiated: false,
-      ...Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)),
-      priority: members.priority,
-    }),
-  );
+      ...(destination && { destination: [formatPrefix(destination)] }),
+      ...(source && { source: [formatPrefix(source)] }),
+      ...(protocol && { protocol: [protocol] }),
+      ...(destinationPorts && { destinationPorts: [destinationPorts] }),
+      ...(sourcePorts && { sourcePorts: [sourcePorts] }),
+    };
+    return { name: "x", match, action: "pass", appInitiated: false, priority };
+  });
 
 type Packet = [destination: number, source: number, protocol: number, dport: number, sport: number];
-function matches(intent: Intent, [destination, source, protocol, dport, sport]: Packet): boolean {
-  const inside = (prefix: Prefix | undefined, value: number) =>
-    !prefix || contains(prefix, host({ family: 4, value: BigInt(value) }));
-  const inRange = (range: [number, number] | undefined, port: number) =>
-    !range || (port >= range[0] && port <= range[1]);
+function matches({ match }: Intent, [destination, source, protocol, dport, sport]: Packet): boolean {
+  const inside = (prefixes: string[] | undefined, value: number) =>
+    !prefixes || prefixes.some((prefix) => contains(parsePrefix(prefix), host({ family: 4, value: BigInt(value) })));
+  const inRange = (ranges: Range[] | undefined, port: number) =>
+    !ranges || ranges.some(([low, high]) => port >= low && port <= high);
   return (
-    inside(intent.destination, destination) &&
-    inside(intent.source, source) &&
-    (intent.protocol === undefined || intent.protocol === protocol) &&
-    inRange(intent.destinationPorts, dport) &&
-    inRange(intent.sourcePorts, sport)
+    inside(match.destination, destination) &&
+    inside(match.source, source) &&
+    (match.protocol === undefined || match.protocol.includes(protocol)) &&
+    inRange(match.destinationPorts, dport) &&
+    inRange(match.sourcePorts, sport)
   );
 }
 
@@ -101,17 +102,18 @@ test("families never meet", () => {
 const intent = (name: string, priority: number): Intent => ({
   name,
   priority,
-  family: 4,
-  destination: parsePrefix("203.0.113.0/24"),
-  source: parsePrefix("0.0.0.0/0"),
+  match: { destination: ["203.0.113.0/24"] },
   action: "take",
-  endpoint: { address: "10.60.0.2" },
+  endpoints: [{ address: "10.60.0.2" }],
   appInitiated: false,
 });
 
 test("STYLE: one intent, the whole steering", () => {
   const entry: NumberedIntent = {
-    intent: { ...intent("web", 7), protocol: 6, destinationPorts: [80, 81] },
+    intent: {
+      ...intent("web", 7),
+      match: { destination: ["203.0.113.0/24"], protocol: [6], destinationPorts: [[80, 81]] },
+    },
     rule: 9,
     index: 4,
   };
@@ -130,12 +132,6 @@ test("STYLE: one intent, the whole steering", () => {
     ],
     protect: ["192.0.2.0/24"],
   });
-});
-
-test("a match of every UE keeps its family", () => {
-  const { destination: _, ...all } = intent("all", 1);
-  const six: Intent = { ...all, family: 6, source: parsePrefix("::/0"), action: "route" };
-  assert.equal(compile([{ intent: six, rule: 1, index: 1 }], []).rules[0]?.match, { source: ["::/0"] });
 });
 
 test("A11: highest priority first, and the order of arrival does not matter", () => {
