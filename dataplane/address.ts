@@ -26,6 +26,17 @@ export function addressText(octets: Uint8Array): string {
   return new ipaddr.IPv6(Array.from(octets)).toRFC5952String();
 }
 
+const STATION = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/** Is it a MAC address where a tunnel has an outer address (struct address in bpf/structs.h)? */
+export const isStation = (octets: Uint8Array): boolean => STATION.every((octet, i) => octets[i] === octet);
+
+/** `02:00:00:00:00:01` of a station, else as `addressText`. */
+export function stationText(octets: Uint8Array): string {
+  if (!isStation(octets)) return addressText(octets);
+  return Array.from(octets.subarray(10), (octet) => octet.toString(16).padStart(2, "0")).join(":");
+}
+
 export interface Prefix {
   octets: Uint8Array;
   /** Of 128. */

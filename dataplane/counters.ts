@@ -25,6 +25,8 @@ export const counters: readonly CounterName[] = [
     "pass",
     "GTP-U signalling: Echo, Supported Extension Headers Notification, End Marker, others",
   ),
+  c("pass_not_ip", "pass", "Ethernet plug-in: neither IPv4 nor IPv6 (ARP, EAPOL, a third tag)"),
+  c("pass_other_dataplane", "pass", "the address lives on another data plane"),
   c("pass_no_rule", "pass", "user traffic that no rule takes"),
   c("pass_downlink", "pass", "user traffic from the core"),
   c("pass_bypass", "pass", "bypass is on"),

@@ -138,7 +138,8 @@ export type EventType =
   | "stale"
   | "pinger-answer"
   | "table-full"
-  | "session-idle";
+  | "session-idle"
+  | "overlap";
 
 /** What the data plane tells the control plane; times in milliseconds since the epoch. */
 export interface DataplaneEvent {
@@ -149,11 +150,14 @@ export interface DataplaneEvent {
   epoch: number;
   ue: string;
   teid: number;
+  /** Outer addresses; on Ethernet the MAC addresses of the client's station and of its gateway. */
   baseStation?: string;
   gateway?: string;
   /** GTP-U message type that caused it, 255 for a G-PDU. */
   cause: number;
   slot: number;
+  /** `overlap`: the data plane on which the address was met, while it lives on `dataplane`. */
+  other?: string;
 }
 
 export class DataplaneError extends Error {

@@ -20,6 +20,7 @@ export const CONFIG_CORE_PEERS = 4;
 export const CONFIG_UE_POOLS = 8;
 export const CONFIG_PINGER4 = 16;
 export const CONFIG_PINGER6 = 32;
+export const CONFIG_ETHERNET = 64;
 
 export const TUNNEL_UPLINK = 1;
 export const TUNNEL_CANDIDATE4 = 2;
@@ -107,6 +108,7 @@ export const EVENT_STALE = 8;
 export const EVENT_PINGER_ANSWER = 9;
 export const EVENT_TABLE_FULL = 10;
 export const EVENT_CAPTURE = 11;
+export const EVENT_OVERLAP = 12;
 
 export const WAY_UPLINK = 0;
 export const WAY_DOWNLINK = 1;

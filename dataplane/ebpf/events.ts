@@ -2,7 +2,7 @@
  * What does a record of the programs' event ring mean?
  */
 
-import { addressText, isMapped } from "../address.ts";
+import { addressText, isMapped, isStation, stationText } from "../address.ts";
 import type { DataplaneEvent, EventType } from "../dataplane.ts";
 import * as c from "./consts.ts";
 import { event as eventCodec } from "./layout.ts";
@@ -18,11 +18,12 @@ const types = new Map<number, EventType>([
   [c.EVENT_STALE, "stale"],
   [c.EVENT_PINGER_ANSWER, "pinger-answer"],
   [c.EVENT_TABLE_FULL, "table-full"],
+  [c.EVENT_OVERLAP, "overlap"],
 ]);
 
-/** `10.45.0.2`, or the /64 of an IPv6 address. */
-export function ueText(octets: Uint8Array): string {
-  if (isMapped(octets)) return addressText(octets);
+/** `10.45.0.2`, or the /64 of an IPv6 address; at a station (on Ethernet) the whole of it. */
+export function ueText(octets: Uint8Array, station?: Uint8Array): string {
+  if (isMapped(octets) || (station && isStation(station))) return addressText(octets);
   const prefix = octets.slice();
   prefix.fill(0, 8);
   return `${addressText(prefix) || "::"}/64`;
@@ -36,19 +37,19 @@ export function renderEvent(record: Uint8Array, nameOf: (dataplane: number) => s
   if (!type) return undefined;
   // The record carries CLOCK_MONOTONIC, as hrtime does.
   const age = Number(process.hrtime.bigint() - e.time) / 1e6;
-  const baseStation = addressText(e.base_station);
-  const gateway = addressText(e.gateway);
+  const baseStation = stationText(e.base_station);
+  const gateway = stationText(e.gateway);
   return {
     type,
     dataplane: nameOf(e.dataplane),
     time: Math.round(Date.now() - age),
     session: e.session,
     epoch: e.epoch,
-    ue: ueText(e.ue),
+    ue: ueText(e.ue, e.base_station),
     teid: e.teid,
     ...(baseStation && { baseStation }),
     ...(gateway && { gateway }),
     cause: e.cause,
-    slot: e.slot,
+    ...(type === "overlap" ? { slot: 0, other: nameOf(e.slot) } : { slot: e.slot }),
   };
 }

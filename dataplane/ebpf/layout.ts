@@ -153,6 +153,7 @@ export const session = struct("session", {
   flows: u32,
   link: u32,
   unpaired: be32,
+  overlap_at: u32,
 });
 
 export const bearer = struct("bearer", {

@@ -10,7 +10,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { addressOctets, addressText, prefixOf } from "../../dataplane/address.ts";
+import { addressOctets, prefixOf, stationText } from "../../dataplane/address.ts";
 import { counters } from "../../dataplane/counters.ts";
 import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject } from "../../dataplane/ebpf/bpf-object.ts";
@@ -26,7 +26,15 @@ import { describe } from "../packets/parse.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const SECOND = 1 << 20;
 
-export type ProgramName = "access" | "core" | "shared" | "from_apps" | "from_pinger" | "from_slow";
+export type ProgramName =
+  | "access"
+  | "core"
+  | "ether_access"
+  | "ether_core"
+  | "shared"
+  | "from_apps"
+  | "from_pinger"
+  | "from_slow";
 export type VerdictName = "aborted" | "drop" | "pass" | "tx" | "redirect";
 const verdicts = ["aborted", "drop", "pass", "tx", "redirect"] as const;
 
@@ -38,6 +46,7 @@ export interface Settings {
   ueFlows: number;
   maxSessions: number;
   shared: boolean;
+  ethernet: boolean;
   accessPeers?: string[];
   corePeers?: string[];
   uePools?: string[];
@@ -56,6 +65,7 @@ export const defaults: Settings = {
   ueFlows: 64,
   maxSessions: 100,
   shared: false,
+  ethernet: false,
   protect: [],
   pinger: true,
   slowPort: true,
@@ -123,7 +133,6 @@ export class Kernel {
       this.names.push(renderEvent(record, () => "")?.type ?? "unknown");
     });
     const slow = this.object.map("from_slow_programs");
-    slow.update(0, u32(this.object.program("from_slow_uplink").fd));
     slow.update(c.MAX_DATAPLANES, u32(this.object.program("from_slow_reply").fd));
     this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
     this.inner = this.rulesMap(64);
@@ -164,12 +173,15 @@ export class Kernel {
   configure(change: Partial<Settings>): void {
     const s = { ...this.settings, ...change };
     this.settings = s;
+    const fromSlow = this.object.program(s.ethernet ? "ether_from_slow" : "from_slow_uplink");
+    this.object.map("from_slow_programs").update(0, u32(fromSlow.fd));
     this.object.map("config").update(
       0,
       layout.config.encode({
         mode: { offload: c.MODE_OFFLOAD, observe: c.MODE_OBSERVE, bypass: c.MODE_BYPASS }[s.mode],
         flags:
           (s.shared ? c.CONFIG_SHARED : 0) |
+          (s.ethernet ? c.CONFIG_ETHERNET : 0) |
           (s.accessPeers && !s.shared ? c.CONFIG_ACCESS_PEERS : 0) |
           (s.corePeers && !s.shared ? c.CONFIG_CORE_PEERS : 0) |
           (s.uePools ? c.CONFIG_UE_POOLS : 0) |
@@ -311,12 +323,12 @@ export class Kernel {
 
   session(ue: string) {
     const octets = addressOctets(ue);
-    if (ue.includes(":")) octets.fill(0, 8);
+    if (ue.includes(":") && !this.settings.ethernet) octets.fill(0, 8);
     const index = this.object.map("ue_sessions").lookup(octets);
     if (!index) return undefined;
     const slot = new DataView(index.buffer).getUint32(0, true);
     const s = layout.session.decode(this.value("sessions", slot));
-    return { ...s, index: slot, baseStation: addressText(s.base_station), gateway: addressText(s.gateway) };
+    return { ...s, index: slot, baseStation: stationText(s.base_station), gateway: stationText(s.gateway) };
   }
 
   bearer(session: number, slot: number) {

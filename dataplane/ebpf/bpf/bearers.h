@@ -153,7 +153,7 @@ INLINE void uncache_tunnel(const struct tunnel *t, const struct tunnel_key *key)
 {
 	struct cache_key cached;
 
-	tunnel_cache_key(&cached, mapped_ipv4(&t->peer), mapped_ipv4(&key->endpoint), key->teid, key->link & 0xffffff, t->ue4,
+	tunnel_cache_key(&cached, mapped_ipv4(&t->peer), mapped_ipv4(&key->endpoint), key->teid, key->link & ~(1U << 24), t->ue4,
 			 t->flags & TUNNEL_UPLINK ? KIND_TUNNEL_UP : KIND_TUNNEL_DOWN, t->psc);
 	cache_drop(&cached);
 }
@@ -260,6 +260,58 @@ INLINE int write_bearer(struct xdp_md *ctx, const struct config *cfg, const stru
 		return 0;
 	}
 	b->state = state;
+	return 1;
+}
+
+/* Writes the Ethernet header (14, 18 or 22 octets) that leads to where the frame at hand goes, or with `back` to where it
+ * comes from. Returns 0 when the frame is too short. */
+INLINE int build_station_header(struct xdp_md *ctx, struct bearer *b, const struct packet *p, int back)
+{
+	__u8 h[24] ALIGNED = {};
+	__u32 octets = p->inner;
+	long failed;
+
+	if (octets == 14)
+		failed = bpf_xdp_load_bytes(ctx, 0, h, 14);
+	else if (octets == 18)
+		failed = bpf_xdp_load_bytes(ctx, 0, h, 18);
+	else
+		failed = bpf_xdp_load_bytes(ctx, 0, h, 22);
+	if (failed)
+		return 0;
+	__sync_fetch_and_add(&b->sequence, 1);
+	memcpy(b->header, h, 24);
+	if (back) {
+		memcpy(b->header, h + 6, 6);
+		memcpy(b->header + 6, h, 6);
+	}
+	b->header_length = b->l3_offset = octets;
+	b->overhead = b->checksum = b->psc = b->v6 = b->port_varies = 0;
+	b->dataplane = DATAPLANE;
+	__sync_fetch_and_add(&b->sequence, 1);
+	return 1;
+}
+
+/* Writes both bearers of an Ethernet session: slot 0 leads to the station, SLOT_UPLINK to the gateway that it uses. The
+ * session is locked. */
+INLINE int write_station(struct xdp_md *ctx, const struct packet *p, int uplink, __u32 index, struct session *s)
+{
+	struct bearer *down = bearer_at(index, 0), *up = bearer_at(index, SLOT_UPLINK);
+
+	if (!down || !up || !build_station_header(ctx, down, p, uplink) || !build_station_header(ctx, up, p, !uplink))
+		return 0;
+	s->base_station = uplink ? p->source : p->destination;
+	s->gateway = uplink ? p->destination : p->source;
+	s->link = p->link;
+	down->key.endpoint = s->base_station;
+	up->key.endpoint = s->gateway;
+	down->key.link = here(p);
+	up->key.link = here(p) | 1 << 24;
+	down->key.teid = up->key.teid = 0;
+	down->learnt_at = up->learnt_at = down->core_at = now();
+	down->epoch = up->epoch = s->epoch;
+	down->state = up->state = BEARER_LIVE;
+	bump_session(index);
 	return 1;
 }
 

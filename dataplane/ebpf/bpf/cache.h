@@ -169,10 +169,16 @@ INLINE void flow_cache_key(struct cache_key *key, __u32 source, __u32 destinatio
 	key->k[3] = word_pair(ports, protocol | KIND_FLOW << 8);
 }
 
+/* Tags, and the data plane that they are known on: one tunnel on two wires is two. */
+INLINE __u32 here(const struct packet *p)
+{
+	return DATAPLANE << 25 | p->link;
+}
+
 /* Only IPv4 in IPv4 of a whole packet is cached. */
 INLINE int cacheable(const struct packet *p)
 {
-	return !p->v6 && !p->inner_v6 && !p->fragment && !p->from_slow && !p->untranslated;
+	return !p->v6 && !p->inner_v6 && !p->fragment && !p->from_slow && !p->untranslated && !p->ethernet;
 }
 
 /* Ports as the fast paths read them: the transport header's first four octets. */
@@ -194,7 +200,7 @@ INLINE void cache_tunnel(struct packet *p, int uplink, __u32 bearer)
 
 	if (!cacheable(p))
 		return;
-	tunnel_cache_key(&key, mapped_ipv4(&p->source), mapped_ipv4(&p->destination), p->teid, p->link,
+	tunnel_cache_key(&key, mapped_ipv4(&p->source), mapped_ipv4(&p->destination), p->teid, here(p),
 			 mapped_ipv4(&p->ue), uplink ? KIND_TUNNEL_UP : KIND_TUNNEL_DOWN, p->psc);
 	cache_put(&key, &value);
 }
@@ -215,7 +221,7 @@ INLINE void cache_flow(struct packet *p, const struct flow *f)
 		value.service = f->service;
 		value.next_hop = f->next_hop;
 	}
-	flow_cache_key(&key, mapped_ipv4(&p->source), mapped_ipv4(&p->destination), p->teid, p->link,
+	flow_cache_key(&key, mapped_ipv4(&p->source), mapped_ipv4(&p->destination), p->teid, here(p),
 		       mapped_ipv4(&p->ue), mapped_ipv4(&p->remote), ports_up(p), p->protocol);
 	cache_put(&key, &value);
 }

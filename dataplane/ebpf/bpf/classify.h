@@ -96,7 +96,7 @@ INLINE void set_flow_tunnel(struct flow *f, const struct packet *p)
 	f->source = p->source;
 	f->destination = p->destination;
 	f->teid = p->teid;
-	f->link = p->link;
+	f->link = here(p);
 }
 
 /* What the cache knows of a flow that is about to be forgotten, `key` being its uplink key, must not outlive it: the next
@@ -105,12 +105,14 @@ GLOBAL int forget_cached(struct flow_key *key, struct flow *f)
 {
 	struct cache_key cached;
 
-	if (!key || !f || !is_mapped(&key->ue) || !is_mapped(&f->source))
+	if (!key || !f || !is_mapped(&key->ue))
 		return 0;
-	flow_cache_key(&cached, mapped_ipv4(&f->source), mapped_ipv4(&f->destination), f->teid, f->link,
-		       mapped_ipv4(&key->ue), mapped_ipv4(&key->remote), key->ue_port | (__u32)key->remote_port << 16,
-		       key->protocol);
-	cache_drop(&cached);
+	if (is_mapped(&f->source)) {
+		flow_cache_key(&cached, mapped_ipv4(&f->source), mapped_ipv4(&f->destination), f->teid, f->link,
+			       mapped_ipv4(&key->ue), mapped_ipv4(&key->remote),
+			       key->ue_port | (__u32)key->remote_port << 16, key->protocol);
+		cache_drop(&cached);
+	}
 	struct cached_reply *back =
 		reply_find(word_pair(mapped_ipv4(&f->translated), mapped_ipv4(&key->ue)),
 			   word_pair(f->translated_port | (__u32)f->translated_ue_port << 16, key->protocol));

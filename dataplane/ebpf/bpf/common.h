@@ -73,7 +73,7 @@ INLINE __u32 tunnel_link(__u32 dataplane, const struct packet *p, int uplink)
 	return dataplane << 25 | (uplink ? 1 << 24 : 0) | p->link;
 }
 
-/* IPv6 sessions are /64 prefixes. */
+/* IPv6 sessions are /64 prefixes, but on Ethernet, where many stations share one. */
 INLINE void session_key_of(struct session_key *key, const struct address *ue, int v6)
 {
 	key->ue.hi = ue->hi;
@@ -138,6 +138,19 @@ INLINE void unlock_session(struct session *s)
 INLINE struct session *session_at(__u32 index)
 {
 	return bpf_map_lookup_elem(&sessions, &index);
+}
+
+/* Which session has this address, on whatever data plane? Returns its slot, or 0. */
+INLINE __u32 *find_session(const struct address *ue, int v6)
+{
+	struct session_key key;
+
+	session_key_of(&key, ue, v6);
+	__u32 *slot = bpf_map_lookup_elem(&ue_sessions, &key);
+	if (slot || !v6)
+		return slot;
+	key.ue.lo = ue->lo;
+	return bpf_map_lookup_elem(&ue_sessions, &key);
 }
 
 INLINE struct bearer *bearer_at(__u32 session, __u32 slot)

@@ -53,6 +53,7 @@
 #define CONFIG_UE_POOLS (1 << 3)
 #define CONFIG_PINGER4 (1 << 4) /* a pinger target exists for IPv4 UEs */
 #define CONFIG_PINGER6 (1 << 5)
+#define CONFIG_ETHERNET (1 << 6) /* plug-in ethernet: no tunnels, sessions are known by their MAC address */
 
 /* tunnel.flags */
 #define TUNNEL_UPLINK (1 << 0)
@@ -143,6 +144,7 @@
 #define EVENT_PINGER_ANSWER 9   /* the core answered a ping of ours; swallowed */
 #define EVENT_TABLE_FULL 10
 #define EVENT_CAPTURE 11
+#define EVENT_OVERLAP 12        /* an address that lives on one data plane was met on another, which `slot` names */
 
 /* struct packet.way, tally_key.way: where the frame came in */
 #define WAY_UPLINK 0   /* the access side */

@@ -9,6 +9,7 @@
 #include "signal.h"
 #include "capture.h"
 #include "classify.h"
+#include "ethernet.h"
 #include "meter.h"
 #include "mirror.h"
 
@@ -98,7 +99,7 @@ INLINE int pass_downlink(struct xdp_md *ctx, struct config *cfg, struct packet *
 }
 
 /* Is this packet of the core part of a flow that stays in its tunnel with a treatment? Then the verdict, else -1 and it
- * passes. `own`: the downlink bearer that it came in. */
+ * passes. `own`: the downlink bearer that it came in, ~0 on Ethernet, where there is one. */
 GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config *cfg, __u32 own)
 {
 	if (!p || !cfg)
@@ -120,7 +121,7 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 		return -1;
 	if (f->last_seen != now())
 		f->last_seen = now();
-	if (f->bearer != own)
+	if (own != ~0u && f->bearer != own)
 		f->bearer = own;
 	p->service = f->service;
 	p->rule = f->rule;
@@ -128,6 +129,24 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 		return drop(ctx, COUNTER_DROP_RATE);
 	count_service(f->service, 1, p->inner_length);
 	return go_through(ctx, cfg, 0, t);
+}
+
+/* What downlink() does, for a frame without a tunnel. */
+INLINE int downlink_ethernet(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	if (!cfg || cfg->mode == MODE_BYPASS)
+		return wire(ctx, cfg, 0, COUNTER_PASS_BYPASS);
+	int found = parse_ethernet(ctx, p, 0);
+	if (found != FOUND_GPDU)
+		return pass_downlink(ctx, cfg, p, found);
+	if (!station_cached(p, KIND_STATION_DOWN) && !confirm_station(ctx, p))
+		return pass_downlink(ctx, cfg, p, COUNTER_PASS_DOWNLINK);
+	if (cfg->mode == MODE_OFFLOAD && maybe_of(&p->remote, p->inner_v6) & MAYBE_TREATED) {
+		int verdict = through_downlink(ctx, p, cfg, ~0);
+		if (verdict >= 0)
+			return verdict;
+	}
+	return pass_downlink(ctx, cfg, p, COUNTER_PASS_DOWNLINK);
 }
 
 INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)

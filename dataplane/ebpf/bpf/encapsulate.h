@@ -88,6 +88,28 @@ struct prebuilt {
 	__u32 octets, l3, v6, varies, checksum, psc;
 };
 
+/* The header of a station on Ethernet instead of the frame's own. */
+INLINE int push_station(struct xdp_md *ctx, const struct prebuilt *b)
+{
+	__u32 octets = b->octets, sequence = b->sequence;
+	__u64 h[3];
+
+	memcpy(h, b->header, 24);
+	if (sequence & 1 || *(volatile __u32 *)b->sequence_at != sequence || (octets != 14 && octets != 18 && octets != 22))
+		return 0;
+	if (bpf_xdp_adjust_head(ctx, 14 - (int)octets))
+		return 0;
+	void *data = (void *)(long)ctx->data;
+	if (data + 22 > (void *)(long)ctx->data_end)
+		return 0;
+	memcpy(data, h, 14);
+	if (octets > 14)
+		memcpy(data + 14, (__u8 *)h + 14, 4);
+	if (octets > 18)
+		memcpy(data + 18, (__u8 *)h + 18, 4);
+	return 1;
+}
+
 /* Puts the inner packet, which begins after the frame's 14 octets of Ethernet header, behind a prebuilt header.
  * Returns 0 when the header changed meanwhile. `room`: how long the header can be. */
 INLINE int push_prebuilt(struct xdp_md *ctx, const struct prebuilt *b, const struct packet *p, __u32 length,
@@ -96,7 +118,9 @@ INLINE int push_prebuilt(struct xdp_md *ctx, const struct prebuilt *b, const str
 	__u32 octets = b->octets, l3 = b->l3, v6 = b->v6, sequence = b->sequence;
 	__u32 sum_of_inner = 0;
 
-	if (sequence & 1 || octets < 50 || octets > room || l3 < 14 || l3 > 22)
+	if (octets < 50)
+		return push_station(ctx, b);
+	if (sequence & 1 || octets > room || l3 < 14 || l3 > 22)
 		return 0;
 	if (v6)
 		sum_of_inner = sum_inner(ctx, p, 14, length);

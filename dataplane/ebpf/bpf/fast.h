@@ -70,7 +70,7 @@ INLINE int parse_fast(struct xdp_md *ctx, struct plain *g, int uplink)
 	if (c + total > end)
 		return 0;
 	g->ends = *(__u32 *)(c + 12) | (__u64)*(__u32 *)(c + 16) << 32;
-	g->tunnel = *(__u32 *)(c + 32) | (__u64)link << 32;
+	g->tunnel = *(__u32 *)(c + 32) | (__u64)(DATAPLANE << 25 | link) << 32;
 	g->offset = distance(data, c) + 28 + header;
 	g->length = total - 28 - header;
 	c += 28 + header;

@@ -12,7 +12,7 @@
 
 /* A UE address seen for the first time. */
 INLINE int new_session(struct xdp_md *ctx, const struct config *cfg, const struct packet *p, int uplink,
-		       const struct session_key *key)
+		       const struct session_key *key, int ethernet)
 {
 	__u32 index = allocate_slot(cfg);
 	struct session *s;
@@ -38,7 +38,7 @@ INLINE int new_session(struct xdp_md *ctx, const struct config *cfg, const struc
 	struct injection *ours = injection_of(index);
 	if (ours)
 		ours->at = ours->slots = 0;
-	s->wanted_at = s->aside_until = s->held = s->flows = s->unpaired = 0;
+	s->wanted_at = s->aside_until = s->held = s->flows = s->unpaired = s->overlap_at = 0;
 	s->link = p->link;
 	for (__u32 slot = 0; slot < BEARER_SLOTS; slot++) {
 		struct bearer *b = bearer_at(index, slot);
@@ -53,8 +53,9 @@ INLINE int new_session(struct xdp_md *ctx, const struct config *cfg, const struc
 		bpf_map_push_elem(&free_slots, &index, 0);
 		return COUNTER_PASS_UNPROVEN; /* another CPU was first */
 	}
-	if (!write_bearer(ctx, cfg, p, uplink, index, s, uplink ? SLOT_UPLINK : 0, BEARER_LIVE,
-			  uplink ? TUNNEL_UPLINK : 0)) {
+	if (ethernet ? !write_station(ctx, p, 1, index, s)
+		     : !write_bearer(ctx, cfg, p, uplink, index, s, uplink ? SLOT_UPLINK : 0, BEARER_LIVE,
+				     uplink ? TUNNEL_UPLINK : 0)) {
 		bpf_map_delete_elem(&ue_sessions, key);
 		s->epoch++;
 		unlock_session(s);
@@ -93,6 +94,18 @@ INLINE int may_teach(struct xdp_md *ctx, const struct config *cfg, const struct 
 	return LEARN_PROVEN;
 }
 
+/* The address lives on another data plane. There it stays until its session has expired. */
+INLINE int refuse_overlap(struct session *s, __u32 index, const struct packet *p)
+{
+	__u32 at = now() | 1;
+
+	if (!s->overlap_at || at - s->overlap_at >= HZ) {
+		s->overlap_at = at;
+		tell(EVENT_OVERLAP, s, index, p, DATAPLANE, p->message);
+	}
+	return COUNTER_PASS_OTHER_DATAPLANE;
+}
+
 /* An uplink tunnel that is not known, or carries a family of addresses that it did not before. */
 GLOBAL int learn_uplink(struct xdp_md *ctx, struct packet *p, struct config *cfg)
 {
@@ -105,17 +118,20 @@ GLOBAL int learn_uplink(struct xdp_md *ctx, struct packet *p, struct config *cfg
 
 	if (may != LEARN_PROVEN)
 		return may;
+	slot = find_session(&p->ue, p->inner_v6);
+	s = slot ? session_at(*slot) : 0;
+	if (s && s->dataplane != DATAPLANE)
+		return refuse_overlap(s, *slot, p);
 	struct peer *peer = peer_may_teach(cfg, &p->source, 0);
 	if (!peer)
 		return COUNTER_PASS_PEER_REFUSED;
 	session_key_of(&key, &p->ue, p->inner_v6);
-	slot = bpf_map_lookup_elem(&ue_sessions, &key);
 	if (!slot) {
 		if (peer->sessions >= cfg->peer_sessions) {
 			count(COUNTER_NOTE_LEARNING_LIMITED, 0);
 			return COUNTER_PASS_PEER_REFUSED;
 		}
-		return new_session(ctx, cfg, p, 1, &key);
+		return new_session(ctx, cfg, p, 1, &key, 0);
 	}
 	__u32 index = *slot;
 	s = session_at(index);
@@ -239,17 +255,20 @@ GLOBAL int learn_downlink(struct xdp_md *ctx, struct packet *p, struct config *c
 
 	if (may != LEARN_PROVEN)
 		return may == COUNTER_PASS_NO_RULE ? COUNTER_PASS_DOWNLINK : may;
+	slot = find_session(&p->ue, p->inner_v6);
+	s = slot ? session_at(*slot) : 0;
+	if (s && s->dataplane != DATAPLANE)
+		return refuse_overlap(s, *slot, p);
 	struct peer *peer = peer_may_teach(cfg, &p->source, 1);
 	if (!peer)
 		return COUNTER_PASS_PEER_REFUSED;
 	session_key_of(&key, &p->ue, p->inner_v6);
-	slot = bpf_map_lookup_elem(&ue_sessions, &key);
 	if (!slot) {
 		if (peer->sessions >= cfg->peer_sessions) {
 			count(COUNTER_NOTE_LEARNING_LIMITED, 0);
 			return COUNTER_PASS_PEER_REFUSED;
 		}
-		int made = new_session(ctx, cfg, p, 0, &key);
+		int made = new_session(ctx, cfg, p, 0, &key, 0);
 		return made == LEARN_PROVEN ? COUNTER_PASS_DOWNLINK : made;
 	}
 	__u32 index = *slot;

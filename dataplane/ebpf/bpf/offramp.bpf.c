@@ -1,11 +1,13 @@
 /* Which program runs where?
  *
  *   access, core        on the wire's two adapters, one load per data plane
+ *   ether_access, ether_core  the same where the wire carries no tunnels (A14)
  *   shared              on an adapter that carries both sides (A2)
  *   from_apps           on the far end of the return veth: what apps send to UEs
  *   from_pinger         on the far end of the pinger's veth: echo requests in a UE's name
  *   from_slow           on the control plane's TAP: what it held, reassembled or fragmented
  *   from_slow_uplink    its second half for frames of the access side, one per data plane (tail call)
+ *   ether_from_slow     the same where the wire carries no tunnels
  *   from_slow_reply     its second half for replies (tail call)
  *   read_clock          by test run: what time is it in jiffies?
  *
@@ -38,6 +40,22 @@ int core(struct xdp_md *ctx)
 	struct packet *p = new_packet(WAY_DOWNLINK);
 
 	return p ? downlink(ctx, config_of(DATAPLANE), p) : XDP_PASS;
+}
+
+SEC("xdp.frags")
+int ether_access(struct xdp_md *ctx)
+{
+	struct packet *p = new_packet(WAY_UPLINK);
+
+	return p ? uplink_ethernet(ctx, config_of(DATAPLANE), p) : XDP_PASS;
+}
+
+SEC("xdp.frags")
+int ether_core(struct xdp_md *ctx)
+{
+	struct packet *p = new_packet(WAY_DOWNLINK);
+
+	return p ? downlink_ethernet(ctx, config_of(DATAPLANE), p) : XDP_PASS;
 }
 
 SEC("xdp.frags")
@@ -251,8 +269,8 @@ int from_slow_reply(struct xdp_md *ctx)
 	return reply(ctx, 1);
 }
 
-SEC("xdp.frags")
-int from_slow_uplink(struct xdp_md *ctx)
+/* What the control plane gives back for the access side. */
+INLINE int back_from_slow(struct xdp_md *ctx, int ethernet)
 {
 	struct packet *p = new_packet(WAY_UPLINK);
 	struct slow_header h;
@@ -268,7 +286,19 @@ int from_slow_uplink(struct xdp_md *ctx)
 	}
 	p->from_slow = 1;
 	p->token = h.sequence;
-	return uplink(ctx, cfg, p);
+	return ethernet ? uplink_ethernet(ctx, cfg, p) : uplink(ctx, cfg, p);
+}
+
+SEC("xdp.frags")
+int from_slow_uplink(struct xdp_md *ctx)
+{
+	return back_from_slow(ctx, 0);
+}
+
+SEC("xdp.frags")
+int ether_from_slow(struct xdp_md *ctx)
+{
+	return back_from_slow(ctx, 1);
 }
 
 SEC("xdp.frags")

@@ -55,6 +55,7 @@ struct packet {
 	__u8 from_slow;    /* came back from the slow port */
 	__u8 way;          /* WAY_* */
 	__u8 untranslated; /* the address stays: an error from a router on the apps' side */
+	__u8 ethernet;     /* no tunnel: source and destination are MAC addresses (mac_address) */
 };
 
 /* Where does the description of the packet at hand lie? Not on the stack: the learning functions need that. */
@@ -90,7 +91,7 @@ INLINE struct packet *new_packet(__u32 way)
 		p->ue_port = p->remote_port = 0;
 		p->inner_v6 = p->v6 = 2;
 		p->flags = p->message = p->protocol = p->tcp_flags = p->fragment = p->dscp = p->dont_fragment = 0;
-		p->from_slow = p->untranslated = 0;
+		p->from_slow = p->untranslated = p->ethernet = 0;
 		p->psc = p->teid = 0;
 		p->service = 0;
 		p->rule = p->link = 0;

@@ -284,7 +284,6 @@ GLOBAL int app_speaks_first(struct packet *p)
 {
 	if (!p)
 		return 0;
-	struct session_key session;
 	__u32 zero = 0;
 	struct rules_header *header = bpf_map_lookup_elem(&rules_state, &zero);
 
@@ -297,8 +296,7 @@ GLOBAL int app_speaks_first(struct packet *p)
 	struct rule *r = search.found ? rule_at(search.found - 1) : 0;
 	if (!r)
 		return 0;
-	session_key_of(&session, &p->ue, p->inner_v6);
-	__u32 *index = bpf_map_lookup_elem(&ue_sessions, &session);
+	__u32 *index = find_session(&p->ue, p->inner_v6);
 	if (!index)
 		return 0;
 	struct session *s = session_at(*index);
@@ -323,7 +321,7 @@ GLOBAL int app_speaks_first(struct packet *p)
 	f->source = s->base_station;
 	f->destination = own->key.endpoint;
 	f->teid = own->key.teid;
-	f->link = own->key.link & 0xffffff;
+	f->link = own->key.link & ~(1U << 24);
 	/* the uplink key is what the UE will answer to */
 	struct address endpoint = p->remote;
 	__u16 port = p->remote_port;

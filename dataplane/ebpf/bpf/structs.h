@@ -14,6 +14,9 @@ struct address { /* network order; aligned so that it is compared in two steps *
 	__u64 hi, lo;
 };
 
+/* On Ethernet a station's MAC address stands where a tunnel has an outer address: 100::<MAC>. That is the discard-only
+ * prefix (RFC 6666), which no packet comes from. */
+
 /* Tells tunnels apart whose TEIDs are equal: data plane and VLAN tags.
  * link = dataplane << 25 | uplink << 24 | outer VLAN id << 12 | inner VLAN id (0 where untagged). */
 
@@ -40,7 +43,7 @@ struct tunnel {
 };
 
 struct session_key {
-	struct address ue; /* IPv4-mapped /32, or IPv6 /64 with the low half zero */
+	struct address ue; /* IPv4-mapped /32, or IPv6 /64 with the low half zero; on Ethernet the whole IPv6 address */
 };
 
 struct session {
@@ -59,6 +62,7 @@ struct session {
 	__u32 flows;       /* flows in the table */
 	__u32 link;        /* of its uplink tunnel, without the direction bit */
 	__u32 unpaired;    /* TEID of an uplink bearer that waits for its downlink, network order */
+	__u32 overlap_at;  /* last EVENT_OVERLAP, to send it at most once a second */
 };
 
 /* A prebuilt outer header and where it goes. Slots 0..DOWNLINK_SLOTS-1 lead to a base station, SLOT_UPLINK and
@@ -101,7 +105,7 @@ struct flow {
 	struct address source;      /* base station */
 	struct address destination; /* gateway */
 	__u32 teid;                 /* network order */
-	__u32 link;
+	__u32 link;                 /* without the direction bit */
 	__u8 action; /* ACTION_* */
 	__u8 flags;  /* FLOW_* */
 	__u16 service;

@@ -149,10 +149,10 @@ GLOBAL int clamp_mss(struct xdp_md *ctx, __u32 tcp, __u32 limit)
 	return 0;
 }
 
-/* Largest TCP segment that fits the access link once it is in a tunnel. */
+/* Largest TCP segment that fits the access link once it is in a tunnel; on Ethernet, that fits every way to the apps. */
 INLINE __u32 mss_limit(const struct config *cfg, __u32 overhead, int inner_v6)
 {
-	__u32 headers = overhead + (inner_v6 ? 60 : 40);
+	__u32 headers = (cfg->flags & CONFIG_ETHERNET ? cfg->reserved_overhead : overhead) + (inner_v6 ? 60 : 40);
 
 	return cfg->mtu_access > headers + 88 ? cfg->mtu_access - headers : 88;
 }

@@ -15,31 +15,14 @@
 #include "meter.h"
 #include "mirror.h"
 #include "signal.h"
+#include "ethernet.h"
+#include "owner.h"
 #include "capture.h"
 #include "fast.h"
 
-INLINE int is_own(const struct tunnel *t, const struct packet *p)
-{
-	if (p->inner_v6)
-		return t->flags & TUNNEL_IPV6 && t->ue6 == p->ue.hi;
-	return t->flags & TUNNEL_IPV4 && t->ue4 == mapped_ipv4(&p->ue);
-}
-
-/* Does the tunnel carry this family at all, for the present incarnation of its session? What an earlier one left behind,
- * after a change of owner or an uplink that was refuted, is as good as unknown: it may be learnt anew. */
-INLINE int is_bound(const struct tunnel *t, const struct packet *p)
-{
-	struct session *s;
-
-	if (!(t->flags & (p->inner_v6 ? TUNNEL_IPV6 : TUNNEL_IPV4)))
-		return 0;
-	s = session_at(p->inner_v6 ? t->session6 : t->session4);
-	return s && s->epoch == (p->inner_v6 ? t->epoch6 : t->epoch4);
-}
-
 INLINE int same_tunnel(const struct flow *f, const struct packet *p)
 {
-	return f->teid == p->teid && f->link == p->link && same_address(&f->source, &p->source) &&
+	return f->teid == p->teid && f->link == here(p) && same_address(&f->source, &p->source) &&
 	       same_address(&f->destination, &p->destination);
 }
 
@@ -171,7 +154,7 @@ GLOBAL int has_session(struct packet *p)
 
 	if (!p)
 		return 0;
-	session_key_of(&key, &p->ue, p->inner_v6);
+	session_key_of(&key, &p->ue, p->inner_v6 && !p->ethernet);
 	return bpf_map_lookup_elem(&ue_sessions, &key) != 0;
 }
 
@@ -271,44 +254,12 @@ INLINE int stands_aside(__u32 index, const struct session *s)
 	return s->aside_until && (__s32)(s->aside_until - now()) > 0 && usable_slot(index, s) == ~0u;
 }
 
-/* The claim is still made: say so once a second, until a ping has settled it. */
-INLINE void claim_again(const struct packet *p, const struct tunnel *t)
+/* The inner packet is at hand, out of a tunnel or plain on Ethernet: from here on only what shows its owner differs. */
+INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *p, int ethernet)
 {
-	__u32 index = p->inner_v6 ? t->session6 : t->session4;
-	struct session *s = session_at(index);
-	__u32 at = now();
-
-	if (s && at - s->wanted_at > HZ) {
-		s->wanted_at = at;
-		tell(EVENT_CANDIDATE, s, index, p, SLOT_CANDIDATE, p->message);
-	}
-}
-
-INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
-{
-	int found, wanted = 0;
-
-	if (!cfg)
-		return wire(ctx, 0, 1, COUNTER_PASS_BYPASS);
-	if (cfg->mode == MODE_BYPASS)
-		return wire(ctx, cfg, 1, COUNTER_PASS_BYPASS);
-	p->fragment = FRAGMENT_NONE;
-	found = parse_outer(ctx, p, 1);
-	if (found == FOUND_CONTROL) {
-		__u32 counter = COUNTER_PASS_GTPU_CONTROL;
-		if (p->message == GTPU_ERROR_INDICATION)
-			counter = error_indication(ctx, p, 1);
-		if (counter == COUNTER_DROP_ERROR_INDICATION)
-			return drop(ctx, counter);
-		return wire(ctx, cfg, 1, counter);
-	}
-	if (found == FOUND_FRAGMENT || (found == FOUND_GPDU && p->fragment))
-		return outer_fragment(ctx, cfg, p);
-	if (found != FOUND_GPDU)
-		return pass_uplink(ctx, cfg, p, found);
 	if (p->inner_v6 > 1)
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
-	__u32 maybe = maybe_of(&p->remote, p->inner_v6);
+	__u32 wanted, maybe = maybe_of(&p->remote, p->inner_v6);
 	if (maybe & MAYBE_PROTECTED && cfg->mode == MODE_OFFLOAD && prefix_has(PREFIX_PROTECTED, 0, &p->remote))
 		return protected_drop(ctx, p);
 	wanted = maybe & MAYBE_RULE;
@@ -363,31 +314,10 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 		}
 	}
 
-	struct tunnel_key key;
-	set_tunnel_key(&key, p, 1);
-	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &key);
-	if (!t || !is_bound(t, p)) {
-		int learnt = learn_uplink(ctx, p, cfg);
-		if (learnt != LEARN_PROVEN)
-			return pass_uplink(ctx, cfg, p, learnt);
-		t = bpf_map_lookup_elem(&tunnels, &key);
-		if (!t)
-			return pass_uplink(ctx, cfg, p, COUNTER_PASS_UNPROVEN);
-	} else {
-		if (!is_own(t, p))
-			return pass_uplink(ctx, cfg, p, COUNTER_PASS_NOT_OWN_SOURCE);
-		if (t->last_seen != now())
-			t->last_seen = now();
-		if (t->flags & candidate_bit(p->inner_v6)) {
-			claim_again(p, t);
-			return pass_uplink(ctx, cfg, p, COUNTER_PASS_UNPROVEN);
-		}
-		if (!same_address(&t->peer, &p->source)) {
-			int moved = uplink_moved(ctx, p, cfg, t);
-			if (moved != LEARN_PROVEN)
-				return pass_uplink(ctx, cfg, p, moved);
-		}
-	}
+	struct tunnel *t = 0;
+	int owner = ethernet ? own_station(ctx, cfg, p, wanted, &t) : own_tunnel(ctx, cfg, p, &t);
+	if (owner != LEARN_PROVEN)
+		return pass_uplink(ctx, cfg, p, owner);
 	if (!wanted) {
 		cache_tunnel(p, 1, 0);
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
@@ -429,6 +359,42 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 	if (capture_on())
 		capture_frame(ctx, p, taken_as(f), f->service, DATAPLANE * 2);
 	return take(ctx, cfg, p, f);
+}
+
+/* What uplink() does, for a frame without a tunnel. */
+INLINE int uplink_ethernet(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	if (!cfg || cfg->mode == MODE_BYPASS)
+		return wire(ctx, cfg, 1, COUNTER_PASS_BYPASS);
+	int found = parse_ethernet(ctx, p, 1);
+	if (found != FOUND_GPDU)
+		return pass_uplink(ctx, cfg, p, found);
+	return uplink_packet(ctx, cfg, p, 1);
+}
+
+INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	int found;
+
+	if (!cfg)
+		return wire(ctx, 0, 1, COUNTER_PASS_BYPASS);
+	if (cfg->mode == MODE_BYPASS)
+		return wire(ctx, cfg, 1, COUNTER_PASS_BYPASS);
+	p->fragment = FRAGMENT_NONE;
+	found = parse_outer(ctx, p, 1);
+	if (found == FOUND_CONTROL) {
+		__u32 counter = COUNTER_PASS_GTPU_CONTROL;
+		if (p->message == GTPU_ERROR_INDICATION)
+			counter = error_indication(ctx, p, 1);
+		if (counter == COUNTER_DROP_ERROR_INDICATION)
+			return drop(ctx, counter);
+		return wire(ctx, cfg, 1, counter);
+	}
+	if (found == FOUND_FRAGMENT || (found == FOUND_GPDU && p->fragment))
+		return outer_fragment(ctx, cfg, p);
+	if (found != FOUND_GPDU)
+		return pass_uplink(ctx, cfg, p, found);
+	return uplink_packet(ctx, cfg, p, 0);
 }
 
 #endif
