@@ -17,7 +17,8 @@ import { createServer, type ServerOptions } from "./api/server.ts";
 import type { ApiConfig, SiteConfig } from "./config/site.ts";
 import { messageOf, Problem } from "./errors.ts";
 import { siteFacts } from "./intents/context.ts";
-import { Services } from "./intents/services.ts";
+import { Services, type ServicesOptions } from "./intents/services.ts";
+import { ServiceSets } from "./intents/sets.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { SessionsRuntime } from "./sessions/runtime.ts";
 import { lock } from "./store/lock.ts";
@@ -37,6 +38,23 @@ export interface AgentOptions {
   /** Called once, with the modes that were set over the API already in place. Constructing has no effects. */
   backend: (config: BackendConfig) => Backend;
   log: Logger;
+  /** Starts the process that takes an armed change back when this one is dead by then. */
+  guard?: () => void;
+}
+
+/** As configured, and as set over the API, which wins. */
+export function withStoredModes(backend: BackendConfig, store: Pick<Store, "modes">): BackendConfig {
+  const modes = store.modes();
+  return {
+    ...backend,
+    dataplanes: backend.dataplanes.map((one) => ({ ...one, mode: modes.get(one.name) ?? one.mode })),
+  };
+}
+
+/** What a site says about services. */
+export function servicesAt(config: SiteConfig): Pick<ServicesOptions, "protect" | "rules" | "site"> {
+  const facts = siteFacts(config);
+  return { protect: config.protect, rules: config.backend.limits.rules, site: () => facts };
 }
 
 const collectMs = 1000;
@@ -118,31 +136,26 @@ export class Agent {
     const { config, log } = this.#options;
     const secrets = readSecrets(config.api);
     this.#undo.push(lock(config.stateDir));
-    const store = new Store(config.stateDir);
+    const store = new Store(config.stateDir, { indices: config.backend.limits.rules });
     this.#undo.push(() => store.close());
 
     const configured = new Map(config.backend.dataplanes.map(({ name, mode }) => [name, mode]));
-    const stored = store.modes();
-    const {
-      dataplane,
-      slow,
-      capture = slow,
-    } = this.#options.backend({
-      ...config.backend,
-      dataplanes: config.backend.dataplanes.map((one) => ({ ...one, mode: stored.get(one.name) ?? one.mode })),
-    });
+    const { dataplane, slow, capture = slow } = this.#options.backend(withStoredModes(config.backend, store));
 
     const events = new EventHub();
     const limits = config.backend.limits;
-    const facts = siteFacts(config);
-    const services = new Services({
-      store,
-      dataplane,
-      protect: config.protect,
-      rules: limits.rules,
-      site: () => facts,
-    });
+    const { guard } = this.#options;
+    const services = new Services({ ...servicesAt(config), store, dataplane, ...(guard && { guard }) });
     this.#services = services;
+    const sets = new ServiceSets({
+      services,
+      store,
+      failed: (error) => log.error({ err: error }, "what was not confirmed could not be taken back; trying again"),
+      tookBack: (revision) => {
+        log.warn({ revision }, "a change was not confirmed in time, and has been taken back");
+        events.publish({ type: "services-taken-back", time: Date.now(), ...(revision !== undefined && { revision }) });
+      },
+    });
     const runtime =
       slow && new SessionsRuntime({ dataplane, slow, warn: (message) => log.warn({ part: "sessions" }, message) });
     const metrics = new Metrics({
@@ -171,12 +184,14 @@ export class Agent {
       this.#undo.push(() => runtime.stop());
     }
     await services.start();
+    sets.start();
+    this.#undo.push(() => sets.stop());
     this.#missing.delete("services");
     this.#collectEverySecond(dataplane);
 
     const modes = new ModeKeeper(configured, store, () => dataplane);
     const missing = () => [...this.#missing];
-    const context: ApiContext = { services, dataplane, modes, events, metrics, missing, log, version };
+    const context: ApiContext = { services, sets, dataplane, modes, events, metrics, missing, log, version };
     if (capture) context.capture = capture;
     const server = await createServer(context, secrets);
     this.#server = server;

@@ -20,6 +20,8 @@ export const problems = {
   "same-match": { status: 409, title: "Another service has the same match" },
   ambiguous: { status: 409, title: "The priority is ambiguous" },
   "several-services": { status: 409, title: "Several services are meant" },
+  unconfirmed: { status: 409, title: "A change waits to be confirmed" },
+  "not-armed": { status: 409, title: "No change waits to be confirmed" },
   busy: { status: 409, title: "Already in use" },
   "body-too-large": { status: 413, title: "The body is too large" },
   "path-too-long": { status: 414, title: "The path is too long" },
@@ -48,9 +50,11 @@ export interface ProblemDocument {
   services?: string[];
   /** What refused: a map, a program, an adapter. */
   object?: string;
+  /** When the change that waits to be confirmed takes itself back: ISO 8601. */
+  until?: string;
 }
 
-export type ProblemExtras = Pick<ProblemDocument, "errors" | "services" | "object">;
+export type ProblemExtras = Pick<ProblemDocument, "errors" | "services" | "object" | "until">;
 
 /** An error that is meant to be shown. */
 export class Problem extends Error {

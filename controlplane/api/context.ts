@@ -3,11 +3,12 @@
  *
  * Everything comes from outside, so that the API runs the same on a real data plane and on one in memory.
  */
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import type { Dataplane, Mode } from "../../dataplane/dataplane.ts";
 import type { SlowPath } from "../../dataplane/slow-path.ts";
 import type { Services } from "../intents/services.ts";
+import type { ServiceSets } from "../intents/sets.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 import type { EventHub } from "./events.ts";
 
@@ -20,6 +21,7 @@ export interface Modes {
 
 export interface ApiContext {
   services: Services;
+  sets: ServiceSets;
   dataplane: Dataplane;
   modes: Modes;
   events: EventHub;
@@ -33,4 +35,10 @@ export interface ApiContext {
 }
 
 export type Server = FastifyInstance;
-export type Routes = (app: Server, context: ApiContext) => void;
+
+export interface RouteContext extends ApiContext {
+  /** Who asks, as the history tells it. */
+  who(request: FastifyRequest): string;
+}
+
+export type Routes = (app: Server, context: RouteContext) => void;

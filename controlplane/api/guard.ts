@@ -7,6 +7,7 @@
  * say nothing that needs a secret and are open, for those who only watch.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
+import type { TLSSocket } from "node:tls";
 import type { FastifyRequest } from "fastify";
 import { Problem } from "../errors.ts";
 import { AddressError, parseAddress } from "../intents/prefix.ts";
@@ -41,5 +42,17 @@ export function guard(token: string | undefined, clientCertificates = false): (r
     if (!timingSafeEqual(digest(found?.[1] ?? ""), wanted) || !found) {
       throw new Problem("unauthorized", "send the header: Authorization: Bearer <token>");
     }
+  };
+}
+
+/** Who asks, for the history: how they were let in, and from where. Never a secret. */
+export function requester(token: boolean, clientCertificates: boolean): (request: FastifyRequest) => string {
+  return (request) => {
+    const from = request.ip === "127.0.0.1" || request.ip === "::1" ? "" : ` from ${request.ip}`;
+    if (token) return `token${from}`;
+    if (!clientCertificates) return `loopback${from}`;
+    const socket = request.raw.socket as Partial<TLSSocket>;
+    const name = socket.getPeerCertificate?.().subject?.CN;
+    return `certificate ${(typeof name === "string" ? name : "without a name").slice(0, 80)}${from}`;
   };
 }

@@ -32,7 +32,7 @@ const byStatus: Record<number, ProblemCode> = {
 
 const said: Partial<Record<ProblemCode, string>> = {
   "media-type": "send the body as application/json",
-  "body-too-large": "a body may have 64 KiB",
+  "body-too-large": "a body may have 64 KiB, a list of services 16 MiB",
   "invalid-body": "the body is empty, not JSON, or not UTF-8",
   "invalid-request": "the path cannot be read",
   "path-too-long": "the path is longer than any name can be",

@@ -24,6 +24,7 @@ export const problem = Type.Object(
     errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), message: Type.String() }, closed))),
     services: Type.Optional(Type.Array(Type.String())),
     object: Type.Optional(Type.String()),
+    until: Type.Optional(text("when the change that waits to be confirmed takes itself back")),
   },
   { ...closed, title: "Problem", description: "RFC 9457" },
 );
@@ -40,7 +41,9 @@ export const commonProblems = {
   500: answer("Internal error"),
 };
 export const notFound = { 404: answer("Not found") };
-export const conflict = { 409: answer("Conflict: same name, same match, or ambiguous priority; says which") };
+export const conflict = {
+  409: answer("Conflict: same name, same match, ambiguous priority; or another change waits to be confirmed"),
+};
 export const refused = { 503: answer("The data plane or the store refused; nothing has changed") };
 export const notInRelease = { 501: answer("Not in this release") };
 

@@ -14,13 +14,14 @@ import fastify, { type FastifyReply, type FastifyRequest, type FastifyServerOpti
 import type { TSchema } from "typebox";
 import { Problem } from "../errors.ts";
 import type { ApiContext, Server } from "./context.ts";
-import { guard } from "./guard.ts";
+import { guard, requester } from "./guard.ts";
 import { healthRoutes } from "./health-routes.ts";
 import { managementRoutes } from "./management-routes.ts";
 import { monitorRoutes } from "./monitor-routes.ts";
 import { rawProblem, sendProblem, toProblem } from "./problems.ts";
 import * as schemas from "./schemas.ts";
 import { serviceRoutes } from "./service-routes.ts";
+import { setRoutes } from "./set-routes.ts";
 import { streamRoutes } from "./stream-routes.ts";
 
 declare module "fastify" {
@@ -168,11 +169,13 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   await app.register(swaggerUi, { routePrefix: "/docs" });
   const hidden = { schema: { hide: true, querystring: schemas.nothing } };
   app.get("/openapi.json", hidden, () => app.swagger());
-  serviceRoutes(app, context);
-  managementRoutes(app, context);
-  streamRoutes(app, context);
-  monitorRoutes(app, context);
-  healthRoutes(app, context);
+  const routed = { ...context, who: requester(token !== undefined, tls?.clientCa !== undefined) };
+  serviceRoutes(app, routed);
+  setRoutes(app, routed);
+  managementRoutes(app, routed);
+  streamRoutes(app, routed);
+  monitorRoutes(app, routed);
+  healthRoutes(app, routed);
   await app.ready();
   return app;
 }

@@ -22,7 +22,7 @@ const nameOfBody = (body: unknown): string => {
   return checked.ok ? checked.service.name : "";
 };
 
-export const serviceRoutes: Routes = (app, { services, events, log }) => {
+export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
   const changed = (type: string, name: string, request: { id: string }) => {
     log.info({ service: name, request: request.id }, type);
     events.publish({ type, time: Date.now(), service: name });
@@ -53,7 +53,7 @@ export const serviceRoutes: Routes = (app, { services, events, log }) => {
       },
     },
     async (request) => {
-      const service = await services.create(request.body);
+      const service = await services.create(request.body, who(request));
       changed("service-added", service.name, request);
       return service;
     },
@@ -97,7 +97,7 @@ export const serviceRoutes: Routes = (app, { services, events, log }) => {
       },
     },
     async (request) => {
-      const service = await services.update(request.params.name, request.body);
+      const service = await services.update(request.params.name, request.body, who(request));
       changed("service-changed", service.name, request);
       return service;
     },
@@ -122,7 +122,9 @@ export const serviceRoutes: Routes = (app, { services, events, log }) => {
       },
     },
     async (request) => {
-      const service = await services.remove(request.params.name, { flush: request.query.flush === "true" });
+      const service = await services.remove(request.params.name, who(request), {
+        flush: request.query.flush === "true",
+      });
       changed("service-removed", service.name, request);
       return service;
     },

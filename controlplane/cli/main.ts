@@ -8,6 +8,7 @@ import { Command, CommanderError, Option } from "commander";
 import { ConfigurationError } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
 import { version } from "../version.ts";
+import { applyVerb, confirmVerb, historyVerb, rollbackVerb } from "./changes.ts";
 import { checkVerb } from "./check.ts";
 import { CliError, defaultApi } from "./client.ts";
 import { elsewhere } from "./elsewhere.ts";
@@ -55,6 +56,16 @@ export function program(): Command {
   statusVerb(api(offramp.command("status")));
   sessionsVerb(api(offramp.command("sessions")));
   serviceVerb(offramp.command("service"), api);
+  applyVerb(api(offramp.command("apply")));
+  confirmVerb(api(offramp.command("confirm")));
+  rollbackVerb(api(offramp.command("rollback")));
+  historyVerb(api(offramp.command("history")));
+  offramp
+    .command("guard")
+    .description("take an unconfirmed change back at its deadline if no agent does; run starts it where it is needed")
+    .addOption(config())
+    .option("--once", "look once: for a service manager's timer")
+    .action(async (options) => (await import("./guard.ts")).guard(options));
   bypassVerb(api(offramp.command("bypass")));
   captureVerb(api(offramp.command("capture")));
   monitorVerb(api(offramp.command("monitor")));

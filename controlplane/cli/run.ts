@@ -9,6 +9,7 @@ import { Agent } from "../agent.ts";
 import { loadSite } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
 import { CliError } from "./client.ts";
+import { startGuard } from "./guard-process.ts";
 
 export interface RunOptions {
   config: string;
@@ -22,6 +23,7 @@ export async function run({ config: path, logLevel = "info" }: RunOptions): Prom
   const agent = new Agent({
     config,
     log,
+    guard: () => startGuard(path, config.stateDir, (error) => log.error({ err: error }, "no guard could be started")),
     backend: (backend) => {
       const dataplane = new EbpfDataplane(backend);
       return { dataplane, slow: dataplane.slow };

@@ -50,17 +50,17 @@ export function fromStore(path: string): Source {
   }
 }
 
+const planner = "plan";
+
 /** Services that only think: no data plane, no file. */
 async function inMemory({ services, protect, site }: Source): Promise<Services> {
-  const next = (pick: (entry: StoredService) => number) => Math.max(0, ...services.map(pick)) + 1;
-  const numbers = { rule: next((entry) => entry.rule), index: next((entry) => entry.index) };
+  const store = new Store(":memory:");
+  const touched = services.map((after) => ({ after }));
+  const most = (pick: (entry: StoredService) => number) => Math.max(0, ...services.map(pick));
+  const given = { rule: most((entry) => entry.rule), index: most((entry) => entry.index) };
+  store.commit({ touched, who: planner, what: "as it is" }, { given });
   const memory = new Services({
-    store: {
-      services: () => services,
-      allocate: () => ({ rule: numbers.rule++, index: numbers.index++ }),
-      put: () => {},
-      remove: () => {},
-    },
+    store,
     dataplane: { apply: async () => {}, flushService: async () => 0 },
     protect,
     rules: 65_535,
@@ -81,7 +81,7 @@ export async function plan(source: Source, wanted: readonly unknown[]): Promise<
     try {
       const { name } = (body ?? {}) as { name?: unknown };
       const exists = typeof name === "string" && memory.get(name) !== undefined;
-      const service = exists ? await memory.update(name, body) : await memory.create(body);
+      const service = exists ? await memory.update(name, body, planner) : await memory.create(body, planner);
       const after = memory.steering();
       const text = (rule: unknown) => JSON.stringify(rule);
       const [old, now] = [new Set(before.rules.map(text)), new Set(after.rules.map(text))];
@@ -96,8 +96,8 @@ export async function plan(source: Source, wanted: readonly unknown[]): Promise<
   return plans;
 }
 
-/** One service or a list of them, YAML or JSON. @throws CliError */
-export function readServices(path: string): unknown[] {
+/** One service or a list of them, YAML or JSON; `none` when the list may be empty. @throws CliError */
+export function readServices(path: string, none = false): unknown[] {
   let text: string;
   try {
     text = readFileSync(path === "-" ? 0 : path, "utf8");
@@ -109,7 +109,7 @@ export function readServices(path: string): unknown[] {
   if (wrong) throw new CliError(`${path}: ${wrong.message}`, 2);
   const value: unknown = document.toJS({ maxAliasCount: 100 });
   const list = Array.isArray(value) ? value : [value];
-  if (list.length === 0 || list.some((entry) => typeof entry !== "object" || entry === null)) {
+  if ((list.length === 0 && !none) || list.some((entry) => typeof entry !== "object" || entry === null)) {
     throw new CliError(`${path}: must hold a service, or a list of services`, 2);
   }
   return list;

@@ -3,20 +3,23 @@
  *
  *   validate → conflicts → compile → dataplane.apply → commit → answer
  *
- * One change at a time. When the data plane refuses, nothing has changed. When the commit fails, the old steering is
- * applied again. A crash between apply and commit leaves the store with the old services, and the next start applies
- * those: what was never answered with 200 does not come back.
+ * One change at a time: of one service, of the whole set, or back to an earlier set. When the data plane refuses, nothing has
+ * changed. When the commit fails, the old steering is applied again. A crash between apply and commit leaves the store with
+ * the old services, and the next start applies those: what was never answered with 200 does not come back. Each commit is
+ * a revision (store/history.ts); a change may have to be confirmed (confirmation.ts).
  */
 import { type Dataplane, DataplaneError } from "../../dataplane/dataplane.ts";
 import type { Steering } from "../../dataplane/steering.ts";
 import { messageOf, Problem, type ProblemCode } from "../errors.ts";
-import type { Store } from "../store/store.ts";
+import type { Change, Touched } from "../store/history.ts";
+import type { Numbers, Store, StoredService } from "../store/store.ts";
 import { type Conflict, compile, conflicts } from "./compile.ts";
 import type { Conditions } from "./conditions.ts";
+import { Confirmation, takeBackStored, takingBack, timeLeft } from "./confirmation.ts";
 import type { SiteFacts } from "./context.ts";
 import { type Intent, isAddressService, type NumberedIntent, type Service } from "./model.ts";
 import { AddressError, formatPrefix, host, type Prefix, parseAddress, parsePrefix } from "./prefix.ts";
-import { validateService } from "./validate.ts";
+import { type Validation, validateService } from "./validate.ts";
 
 interface Entry extends NumberedIntent {
   service: Service;
@@ -25,7 +28,7 @@ interface Entry extends NumberedIntent {
 type Entries = Map<string, Entry>;
 
 export interface ServicesOptions {
-  store: Pick<Store, "services" | "allocate" | "put" | "remove">;
+  store: Store;
   dataplane: Pick<Dataplane, "apply" | "flushService">;
   /** Prefixes that UEs may not reach. */
   protect: string[];
@@ -37,7 +40,24 @@ export interface ServicesOptions {
   site?: () => SiteFacts;
   /** `vxlan.vniBase` */
   vniBase?: number;
+  /** Starts a process that takes an armed change back should this one be dead by then. Absent: there is none. */
+  guard?: () => void;
 }
+
+/** A change of services, ready to be applied and committed. */
+export interface Transaction extends Change {
+  /** Numbers given out last. */
+  given?: Numbers | undefined;
+  /** Seconds in which it has to be confirmed. */
+  confirm?: number | undefined;
+  /** Ends the wait for a confirmation. */
+  disarms?: boolean;
+  /** Judges the services that it touches, before anything happens. @throws Problem */
+  judge?: Judge;
+}
+
+/** `touched` are among `all`. @throws Problem */
+export type Judge = (touched: Intent[], all: Intent[]) => void;
 
 const codeOf: Record<Conflict["kind"], ProblemCode> = {
   "same-name": "name-taken",
@@ -58,6 +78,7 @@ export function refuseConflicts(intent: Intent, others: Iterable<Intent>): void 
 export class Services {
   readonly #options: ServicesOptions;
   readonly #protect: Prefix[];
+  readonly confirmation: Confirmation;
   #entries: Entries = new Map();
   /** Made when it is asked for, and again after a change. */
   #names: { of: Entries; byIndex: Map<number, string> } | undefined;
@@ -66,26 +87,26 @@ export class Services {
   constructor(options: ServicesOptions) {
     this.#options = options;
     this.#protect = options.protect.map(parsePrefix);
+    this.confirmation = new Confirmation(options.store, options.guard ?? (() => undefined));
   }
 
   /**
-   * Reads the store and applies what it says.
+   * Reads the store and applies what it says. What was to be confirmed and is overdue is taken back: it is not applied, and
+   * only when the older services are in force is the wait over.
    * @throws DataplaneError, Problem
    */
   async start(): Promise<void> {
+    const { store } = this.#options;
     const entries: Entries = new Map();
-    for (const { service, rule, index } of this.#options.store.services()) {
-      // `protect` may have grown since; such a service stays listed and simply meets nothing.
-      const checked = validateService(service);
-      if (!checked.ok) {
-        throw new Problem("store-failed", `the stored service "${service.name}" is not valid in this release`, {
-          errors: checked.errors,
-        });
-      }
-      entries.set(service.name, { service, rule, index, intent: checked.intent });
+    for (const each of store.services()) {
+      entries.set(each.service.name, { ...each, intent: intentOf(each.service) });
     }
-    await this.#options.dataplane.apply(this.#compile(entries));
     this.#entries = entries;
+    const armed = store.armed();
+    const overdue = armed !== undefined && timeLeft(armed) <= 0;
+    if (overdue) this.#entries = this.#entriesAfter(takingBack(store, armed).touched);
+    await this.#options.dataplane.apply(this.steering());
+    if (overdue) takeBackStored(store, armed);
   }
 
   /** Applies the same services again, because conditions have changed. @throws DataplaneError and the old steering stays */
@@ -134,35 +155,30 @@ export class Services {
   }
 
   /** @throws Problem */
-  create(body: unknown): Promise<Service> {
+  create(body: unknown, who: string): Promise<Service> {
     const { service, intent } = this.#validate(body);
-    return this.#serialise(async () => {
+    return this.#unarmed(() => {
       this.#refuse(intent, this.#entries);
-      if (this.#entries.size >= this.#options.rules) {
-        throw new Problem("limit-reached", `limits.rules allows ${this.#options.rules} rules, and all are in use`);
-      }
-      const entry = { service, intent, ...this.#options.store.allocate() };
-      const next = new Map(this.#entries).set(intent.name, entry);
-      await this.#change(next, () => this.#options.store.put(entry));
-      return service;
-    });
+      const numbers = this.#options.store.allocate();
+      const touched = [{ after: { service, ...numbers } }];
+      return { touched, given: numbers, who, what: `service "${intent.name}" added` };
+    }).then(() => service);
   }
 
   /** Replaces the service called `name`; the body may give it another name. @throws Problem */
-  update(name: string, body: unknown): Promise<Service> {
+  update(name: string, body: unknown, who: string): Promise<Service> {
     // A body is judged before the question whether its target exists: 400 says more than 404.
     const { service, intent } = this.#validate(body);
-    return this.#serialise(async () => {
-      const old = this.#entries.get(name);
-      if (!old) throw notFound(name);
-      const next: Entries = new Map(this.#entries);
-      next.delete(name);
-      this.#refuse(intent, next);
-      const entry = { service, intent, rule: old.rule, index: old.index };
-      next.set(intent.name, entry);
-      await this.#change(next, () => this.#options.store.put(entry, name));
-      return service;
-    });
+    return this.#unarmed(() => {
+      const before = this.#entries.get(name);
+      if (!before) throw notFound(name);
+      const others: Entries = new Map(this.#entries);
+      others.delete(name);
+      this.#refuse(intent, others);
+      const renamed = name === intent.name ? "" : `, now called "${intent.name}"`;
+      const touched = [{ before: stored(before), after: { ...stored(before), service } }];
+      return { touched, who, what: `service "${name}" changed${renamed}` };
+    }).then(() => service);
   }
 
   /**
@@ -170,16 +186,94 @@ export class Services {
    * their end, unless `flush`.
    * @throws Problem
    */
-  remove(nameOrAddress: string, { flush = false } = {}): Promise<Service> {
-    return this.#serialise(async () => {
-      const entry = this.#entries.get(nameOrAddress) ?? this.#byAddress(nameOrAddress);
-      const name = entry.service.name;
-      const next: Entries = new Map(this.#entries);
-      next.delete(name);
-      await this.#change(next, () => this.#options.store.remove(name));
-      if (flush) await this.#options.dataplane.flushService(entry.index);
-      return entry.service;
+  async remove(nameOrAddress: string, who: string, { flush = false } = {}): Promise<Service> {
+    let entry: Entry | undefined;
+    await this.#unarmed(() => {
+      entry = this.#entries.get(nameOrAddress) ?? this.#byAddress(nameOrAddress);
+      return { touched: [{ before: stored(entry) }], who, what: `service "${entry.service.name}" removed` };
     });
+    if (!entry) throw notFound(nameOrAddress);
+    if (flush) await this.#options.dataplane.flushService(entry.index);
+    return entry.service;
+  }
+
+  /** What is there, with its numbers. */
+  stored(): StoredService[] {
+    return [...this.#entries.values()].map(stored);
+  }
+
+  /**
+   * One change, after those that were asked for before: `make` sees what is there then, and says what is touched. Returns
+   * the revision that it became; undefined when nothing is touched.
+   * @throws Problem, and whatever `make` throws, and nothing has changed
+   */
+  transact(make: () => Transaction): Promise<number | undefined> {
+    return this.#serialise(async () => {
+      const transaction = make();
+      const { touched, judge, confirm, given, disarms = false } = transaction;
+      if (touched.length === 0 && !disarms) return undefined;
+      const { store } = this.#options;
+      const next = this.#entriesAfter(touched);
+      this.#refuseTooMany(next);
+      if (judge) this.#judge(touched, next, judge);
+      const arms = confirm !== undefined;
+      if (arms) this.confirmation.arm(store.history.newest(), confirm);
+      let revision: number | undefined;
+      try {
+        await this.#change(next, () => {
+          revision = store.commit(transaction, { arms, disarms, given });
+        });
+      } catch (error) {
+        if (arms) this.confirmation.disarm();
+        throw error;
+      }
+      return revision;
+    });
+  }
+
+  /** Judges what a change would lead to, and makes none. @throws Problem */
+  judge(touched: readonly Touched[], judge: Judge): void {
+    const next = this.#entriesAfter(touched);
+    this.#refuseTooMany(next);
+    this.#judge(touched, next, judge);
+  }
+
+  #judge(touched: readonly Touched[], next: Entries, judge: Judge): void {
+    judge(
+      touched.flatMap(({ after }) => next.get(after?.service.name ?? "")?.intent ?? []),
+      [...next.values()].map(({ intent }) => intent),
+    );
+  }
+
+  #refuseTooMany(next: Entries): void {
+    const { rules } = this.#options;
+    if (next.size <= rules || next.size <= this.#entries.size) return;
+    throw new Problem("limit-reached", `limits.rules allows ${rules} rules, and this would be ${next.size}`);
+  }
+
+  /** Runs `work` when no change is under way. */
+  alone<T>(work: () => T): Promise<T> {
+    return this.#serialise(async () => work());
+  }
+
+  /** A change that has to wait while another waits to be confirmed. */
+  #unarmed(make: () => Transaction): Promise<number | undefined> {
+    return this.transact(() => {
+      this.confirmation.refuseWhileArmed();
+      return make();
+    });
+  }
+
+  /** Entries that are not touched stay the same objects. */
+  #entriesAfter(touched: readonly Touched[]): Entries {
+    const next: Entries = new Map(this.#entries);
+    for (const { before, after } of touched) {
+      if (before && before.service.name !== after?.service.name) next.delete(before.service.name);
+    }
+    for (const { after } of touched) {
+      if (after) next.set(after.service.name, { ...after, intent: intentOf(after.service) });
+    }
+    return next;
   }
 
   #byAddress(text: string): Entry {
@@ -204,8 +298,13 @@ export class Services {
     return only;
   }
 
+  /** Is this body a service at this site? */
+  check(body: unknown): Validation {
+    return validateService(body, { ...this.#options.site?.(), protect: this.#protect });
+  }
+
   #validate(body: unknown): { service: Service; intent: Intent } {
-    const checked = validateService(body, { ...this.#options.site?.(), protect: this.#protect });
+    const checked = this.check(body);
     if (checked.ok) return checked;
     const said = checked.errors.map(({ field, message }) => (field ? `${field}: ${message}` : message)).join("; ");
     throw new Problem("invalid-service", said, { errors: checked.errors });
@@ -265,6 +364,17 @@ export class Services {
     return result;
   }
 }
+
+/** `protect` may have grown since it was stored; such a service stays listed and simply meets nothing. @throws Problem */
+function intentOf(service: Service): Intent {
+  const checked = validateService(service);
+  if (checked.ok) return checked.intent;
+  throw new Problem("store-failed", `the stored service "${service.name}" is not valid in this release`, {
+    errors: checked.errors,
+  });
+}
+
+const stored = ({ service, rule, index }: StoredService): StoredService => ({ service, rule, index });
 
 const notFound = (name: string) => new Problem("not-found", `there is no service "${name.slice(0, 80)}"`);
 

@@ -8,6 +8,8 @@ import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 
 export const lockFile = "agent.pid";
+/** The process that takes an unconfirmed change back when the agent is dead. */
+export const guardFile = "guard.pid";
 
 /** Field 22 of proc(5)'s stat: ticks since boot. Undefined when there is no such process. */
 function startTime(pid: number): string | undefined {
@@ -22,10 +24,10 @@ function startTime(pid: number): string | undefined {
 }
 
 /** The process that holds the directory, if it lives. */
-export function lockOwner(stateDir: string): number | undefined {
+export function lockOwner(stateDir: string, file = lockFile): number | undefined {
   let text: string;
   try {
-    text = readFileSync(join(stateDir, lockFile), "utf8");
+    text = readFileSync(join(stateDir, file), "utf8");
   } catch {
     return undefined;
   }
@@ -38,9 +40,9 @@ export function lockOwner(stateDir: string): number | undefined {
  * Takes the directory. Returns how to let go of it.
  * @throws Error naming the process that holds it
  */
-export function lock(stateDir: string): () => void {
+export function lock(stateDir: string, file = lockFile): () => void {
   mkdirSync(stateDir, { recursive: true, mode: 0o750 });
-  const path = join(stateDir, lockFile);
+  const path = join(stateDir, file);
   const own = `${path}.${process.pid}`;
   const mine = `${process.pid} ${startTime(process.pid)}\n`;
   writeFileSync(own, mine);
@@ -50,7 +52,7 @@ export function lock(stateDir: string): () => void {
         linkSync(own, path); // fails when the name exists, and is never half written
         break;
       } catch (error) {
-        const owner = lockOwner(stateDir);
+        const owner = lockOwner(stateDir, file);
         if (owner !== undefined || attempt > 2) {
           throw new Error(`${stateDir} is in use by process ${owner ?? "unknown"}: stop it first`, { cause: error });
         }
@@ -61,6 +63,6 @@ export function lock(stateDir: string): () => void {
     rmSync(own, { force: true });
   }
   return () => {
-    if (lockOwner(stateDir) === process.pid) rmSync(path, { force: true });
+    if (lockOwner(stateDir, file) === process.pid) rmSync(path, { force: true });
   };
 }

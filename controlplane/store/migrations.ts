@@ -29,4 +29,28 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    version: 2,
+    sql: `
+      CREATE TABLE revision (
+        number  INTEGER PRIMARY KEY,
+        time    INTEGER NOT NULL,       -- milliseconds since the epoch
+        who     TEXT NOT NULL,
+        what    TEXT NOT NULL,
+        added   INTEGER NOT NULL,
+        changed INTEGER NOT NULL,
+        removed INTEGER NOT NULL,
+        touched BLOB NOT NULL           -- what each touched service was and became: JSON, deflated
+      ) STRICT;
+      CREATE TABLE armed (              -- the change that takes itself back unless it is confirmed
+        one      INTEGER PRIMARY KEY CHECK (one = 1),
+        back     INTEGER NOT NULL,      -- revision to go back to
+        revision INTEGER,               -- what the change became; NULL until it is in force
+        duration INTEGER NOT NULL,      -- milliseconds that it has
+        wall     INTEGER NOT NULL,      -- when it was armed: boottime.ts
+        uptime   INTEGER NOT NULL,
+        boot     TEXT NOT NULL
+      ) STRICT;
+    `,
+  },
 ];

@@ -1,8 +1,8 @@
 /**
  * What does the site remember when everything is switched off?
  *
- * Services as they were given, the numbers by which the kernel knows them, and modes that were set by hand: one SQLite file
- * in the state directory. WAL with synchronous=FULL: what was answered with 200 survives a power cut. The numbers are
+ * Services as they were given, the numbers by which the kernel knows them, their revisions, the change that waits to be
+ * confirmed, and modes that were set by hand: one SQLite file in the state directory. WAL with synchronous=FULL: what was answered with 200 survives a power cut. The numbers are
  * given out in a circle, so that a number is free for long before another service gets it (flows of the old one may
  * still be running, and counters be read).
  */
@@ -10,7 +10,10 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import type { Mode } from "../../dataplane/dataplane.ts";
+import { Problem } from "../errors.ts";
 import type { Service } from "../intents/model.ts";
+import type { Moment } from "./boottime.ts";
+import { type Change, History, type HistoryBounds } from "./history.ts";
 import { migrations } from "./migrations.ts";
 
 export interface StoredService {
@@ -19,8 +22,31 @@ export interface StoredService {
   index: number;
 }
 
+export interface Numbers {
+  rule: number;
+  index: number;
+}
+
+/** A change that takes itself back unless it is confirmed. */
+export interface Armed {
+  /** Revision to go back to. */
+  back: number;
+  /** What the change became; absent until it is in force. */
+  revision?: number;
+  since: Moment;
+  /** Milliseconds that it has from then on. */
+  duration: number;
+}
+
+export interface StoreOptions {
+  /** Indices of services that the data plane has room for, 1 to this many. */
+  indices?: number;
+  history?: HistoryBounds;
+}
+
 export const storeFile = "offramp.sqlite";
-const largest = { rule: 0x7fff_ffff, idx: 65535 };
+const maxRule = 0x7fff_ffff;
+const maxIndex = 65535;
 
 interface Row {
   body: string;
@@ -30,12 +56,15 @@ interface Row {
 
 export class Store {
   readonly #database: Database.Database;
+  readonly #largest: { rule: number; idx: number };
+  readonly history: History;
 
   /**
    * Opens the store, made and migrated where needed. `:memory:` keeps it in memory.
    * @throws Error when the directory cannot be written, or the file was written by a newer release
    */
-  constructor(stateDir: string) {
+  constructor(stateDir: string, { indices = maxIndex, history }: StoreOptions = {}) {
+    this.#largest = { rule: maxRule, idx: Math.min(indices, maxIndex) };
     let path = ":memory:";
     if (stateDir !== path) {
       mkdirSync(stateDir, { recursive: true, mode: 0o750 });
@@ -51,6 +80,7 @@ export class Store {
       this.#database.close();
       throw error;
     }
+    this.history = new History(this.#database, history);
   }
 
   #migrate(): void {
@@ -85,41 +115,98 @@ export class Store {
     return rows.map((row) => ({ service: JSON.parse(row.body) as Service, rule: row.rule, index: row.idx }));
   }
 
-  /** Numbers for a new service; they are taken once `put` has been called with them. */
-  allocate(): { rule: number; index: number } {
-    return { rule: this.#next("rule"), index: this.#next("idx") };
+  /** Numbers for a new service; they are taken once `commit` has been called with them. @throws Problem */
+  allocate(): Numbers {
+    const [only] = this.allocateMany(1);
+    return only as Numbers;
   }
 
-  #next(name: "rule" | "idx"): number {
+  /**
+   * Numbers for `count` new services of which none is in use or in `reserved`; those of services in `leaving` only when no
+   * others are left, because flows of theirs may still run.
+   * @throws Problem when there are not as many
+   */
+  allocateMany(count: number, { reserved = [] as Numbers[], leaving = [] as Numbers[] } = {}): Numbers[] {
+    const rules = this.#free("rule", count, reserved, leaving);
+    const indices = this.#free("idx", count, reserved, leaving);
+    return rules.map((rule, i) => ({ rule, index: indices[i] ?? 0 }));
+  }
+
+  #free(name: "rule" | "idx", count: number, reserved: readonly Numbers[], leaving: readonly Numbers[]): number[] {
     const last = this.#database.prepare("SELECT value FROM sequence WHERE name = ?").pluck().get(name) as number;
-    const taken = this.#database.prepare(`SELECT 1 FROM service WHERE ${name} = ?`).pluck();
-    const limit = largest[name];
-    for (let step = 1; step <= limit; step += 1) {
+    const pick = (numbers: Numbers) => (name === "rule" ? numbers.rule : numbers.index);
+    const used = this.#database.prepare(`SELECT ${name} FROM service`).pluck().all() as number[];
+    const taken = new Set([...used, ...reserved.map(pick)]);
+    const limit = this.#largest[name];
+    const found: number[] = [];
+    for (let step = 1; step <= limit && found.length < count; step += 1) {
       const candidate = ((last + step - 1) % limit) + 1;
-      if (taken.get(candidate) === undefined) return candidate;
+      if (!taken.has(candidate)) found.push(candidate);
     }
-    throw new Error(`all ${limit} numbers of services are in use`);
+    for (const candidate of leaving.map(pick)) {
+      if (found.length < count && candidate <= limit) found.push(candidate);
+    }
+    if (found.length < count) {
+      throw new Problem(
+        "limit-reached",
+        `all ${limit} numbers of services are in use: raise limits.rules in site.yaml`,
+      );
+    }
+    return found;
   }
 
-  /** Adds a service, or replaces the one called `replaces`. */
-  put({ service, rule, index }: StoredService, replaces?: string): void {
-    this.#database.transaction(() => {
-      if (replaces !== undefined) {
-        const change = this.#database.prepare("UPDATE service SET name = ?, body = ? WHERE name = ?");
-        change.run(service.name, JSON.stringify(service), replaces);
-        return;
+  /**
+   * Makes a change of services, and writes it down as a revision, whose number it returns. `arms`: it is the change that was
+   * armed before; `disarms`: nothing waits to be confirmed any more; `given`: the numbers that were given out last.
+   */
+  commit(
+    change: Change,
+    { arms = false, disarms = false, given }: { arms?: boolean; disarms?: boolean; given?: Numbers | undefined } = {},
+  ): number {
+    const { touched } = change;
+    return this.#database.transaction(() => {
+      const remove = this.#database.prepare("DELETE FROM service WHERE name = ?");
+      const replace = this.#database.prepare("UPDATE service SET name = ?, body = ?, rule = ?, idx = ? WHERE name = ?");
+      const add = this.#database.prepare("INSERT INTO service (name, body, rule, idx) VALUES (?, ?, ?, ?)");
+      for (const { before, after } of touched) if (before && !after) remove.run(before.service.name);
+      for (const { before, after } of touched) {
+        if (!before || !after) continue;
+        replace.run(after.service.name, JSON.stringify(after.service), after.rule, after.index, before.service.name);
       }
-      this.#database
-        .prepare("INSERT INTO service (name, body, rule, idx) VALUES (?, ?, ?, ?)")
-        .run(service.name, JSON.stringify(service), rule, index);
-      const remember = this.#database.prepare("UPDATE sequence SET value = ? WHERE name = ?");
-      remember.run(rule, "rule");
-      remember.run(index, "idx");
+      for (const { before, after } of touched) {
+        if (before || !after) continue;
+        add.run(after.service.name, JSON.stringify(after.service), after.rule, after.index);
+      }
+      if (given) {
+        const remember = this.#database.prepare("UPDATE sequence SET value = ? WHERE name = ?");
+        remember.run(given.rule, "rule");
+        remember.run(given.index, "idx");
+      }
+      const revision = this.history.record(change);
+      if (arms) this.#database.prepare("UPDATE armed SET revision = ?").run(revision);
+      if (disarms) this.disarm();
+      return revision;
     })();
   }
 
-  remove(name: string): void {
-    this.#database.prepare("DELETE FROM service WHERE name = ?").run(name);
+  armed(): Armed | undefined {
+    const row = this.#database.prepare("SELECT back, revision, duration, wall, uptime, boot FROM armed").get() as
+      | { back: number; revision: number | null; duration: number; wall: number; uptime: number; boot: string }
+      | undefined;
+    if (!row) return undefined;
+    const { back, revision, duration, ...since } = row;
+    return { back, ...(revision !== null && { revision }), duration, since };
+  }
+
+  /** Before the change that it announces is in force. */
+  arm({ back, duration, since }: Armed): void {
+    this.#database
+      .prepare("INSERT INTO armed (one, back, duration, wall, uptime, boot) VALUES (1, ?, ?, ?, ?, ?)")
+      .run(back, duration, since.wall, since.uptime, since.boot);
+  }
+
+  disarm(): void {
+    this.#database.prepare("DELETE FROM armed").run();
   }
 
   modes(): Map<string, Mode> {

@@ -31,6 +31,13 @@ const message = async (work: () => Promise<unknown>): Promise<string> => {
 
 const service = (name: string) => ({ name, serviceIP: "203.0.113.80", applicationIP: "10.60.0.80" });
 
+function put(store: Store, name: string, numbers = store.allocate()): void {
+  store.commit(
+    { touched: [{ after: { service: service(name), ...numbers } }], who: "test", what: name },
+    { given: numbers },
+  );
+}
+
 test("ready when services are applied; stopped without taking anything down", () =>
   withAgent(async ({ agent, dataplane, call }) => {
     assert.is((await call("GET", "/readyz")).status, 200);
@@ -102,14 +109,14 @@ test(
   "the store is WAL with full synchronisation, private, and knows its version",
   withDirectory((stateDir) => {
     const store = new Store(stateDir);
-    assert.is(store.version(), 1);
-    store.put({ service: service("web"), ...store.allocate() });
+    assert.is(store.version(), 2);
+    put(store, "web");
     store.close();
     const database = new Database(join(stateDir, storeFile));
     assert.is(database.pragma("journal_mode", { simple: true }), "wal");
     database.prepare("INSERT INTO migration VALUES (99, 'later')").run();
     database.close();
-    assert.throws(() => new Store(stateDir), /the store has version 99, this release knows 1/);
+    assert.throws(() => new Store(stateDir), /the store has version 99, this release knows 2/);
   }),
 );
 
@@ -118,10 +125,12 @@ test(
   withDirectory((stateDir) => {
     const store = new Store(stateDir);
     try {
-      for (const name of ["a", "b", "c"]) store.put({ service: service(name), ...store.allocate() });
-      store.remove("b");
+      for (const name of ["a", "b", "c"]) put(store, name);
+      const [, b] = store.services();
+      assert.ok(b);
+      store.commit({ touched: [{ before: b }], who: "test", what: "b goes" });
       assert.equal(store.allocate(), { rule: 4, index: 4 });
-      store.put({ service: service("last"), rule: 9, index: 65_535 });
+      put(store, "last", { rule: 9, index: 65_535 });
       assert.equal(store.allocate(), { rule: 10, index: 2 }, "round the corner, past 1, which a has");
     } finally {
       store.close();

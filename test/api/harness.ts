@@ -32,12 +32,16 @@ export interface Answer {
   body: any;
 }
 
-export const siteText = (stateDir: string, extra = "api: { listen: 127.0.0.1:0 }"): string => `
+export const siteText = (
+  stateDir: string,
+  extra = "api: { listen: 127.0.0.1:0 }",
+  limits = "{ rules: 50 }",
+): string => `
 site: { name: test, stateDir: ${stateDir} }
 dataplanes:
   - { name: s1, access: acc0, core: cor0, uePools: [10.45.0.0/16] }
   - { name: s2, access: acc1, core: cor1, uePools: [10.46.0.0/16], mode: observe }
-limits: { rules: 50 }
+limits: ${limits}
 protect: [192.0.2.0/24]
 apps: { interface: apps0, address: 10.60.0.1/24 }
 ${extra}
@@ -45,13 +49,15 @@ ${extra}
 
 export interface StartOptions {
   extra?: string;
+  /** Of site.yaml, in one line. */
+  limits?: string;
   stateDir?: string;
   prepare?: (dataplane: MemoryDataplane) => void;
 }
 
 export async function start(options: StartOptions = {}): Promise<Running> {
   const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), "ofr-api-"));
-  const config = parseSite(siteText(stateDir, options.extra));
+  const config = parseSite(siteText(stateDir, options.extra, options.limits));
   let dataplane: MemoryDataplane | undefined;
   const agent = new Agent({
     config,

@@ -197,8 +197,8 @@ test("when the store refuses, the old steering is applied again", () =>
     const before = dataplane.steering;
     // Two services with one number cannot be stored: the commit fails after the data plane has taken it.
     const { Store } = await import("../../controlplane/store/store.ts");
-    const put = Store.prototype.put;
-    Store.prototype.put = () => {
+    const commit = Store.prototype.commit;
+    Store.prototype.commit = () => {
       throw new Error("disk full");
     };
     try {
@@ -206,7 +206,7 @@ test("when the store refuses, the old steering is applied again", () =>
       assert.is(answer.status, 503);
       assert.is(answer.body.type, "/problems/store-failed");
     } finally {
-      Store.prototype.put = put;
+      Store.prototype.commit = commit;
     }
     assert.equal(dataplane.steering, before);
     assert.equal(agent.services?.list(), [web]);

@@ -38,6 +38,7 @@ export const appliers: Record<string, readonly string[]> = {
   "dataplane/ebpf/libbpf.ts": ["koffi"],
   "dataplane/ebpf/command.ts": ["child_process"],
   "controlplane/sessions/pinger-socket.ts": ["raw-socket"],
+  "controlplane/cli/guard-process.ts": ["child_process"],
 };
 
 const longest = 450;
