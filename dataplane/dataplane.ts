@@ -5,6 +5,7 @@
  */
 import type { Monitor, MonitorFilter, SeenPacket } from "./monitor.ts";
 import type { Steering } from "./steering.ts";
+import type { Trial, TrialRequest } from "./trial.ts";
 
 export type Mode = "offload" | "observe" | "bypass";
 
@@ -195,4 +196,6 @@ export interface Dataplane {
   on(listener: (event: DataplaneEvent) => void): () => void;
   /** Reports verdicts while it runs; one at a time. Absent where the back end cannot. @throws DataplaneError */
   monitor?(filter: MonitorFilter, listener: (packet: SeenPacket) => void): Monitor;
+  /** Runs the real program on a frame, apart from what is live. Absent where the back end cannot. @throws DataplaneError */
+  trial?(request: TrialRequest): Trial;
 }

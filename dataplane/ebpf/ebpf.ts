@@ -25,6 +25,7 @@ import {
 } from "../dataplane.ts";
 import type { Monitor, MonitorFilter, SeenPacket } from "../monitor.ts";
 import type { Steering } from "../steering.ts";
+import type { Trial, TrialRequest } from "../trial.ts";
 import { applyRules, Buckets } from "./apply.ts";
 import { xdpDetach, xdpQuery } from "./bpf-object.ts";
 import { Collector } from "./collect.ts";
@@ -42,6 +43,7 @@ import { Ring } from "./ring.ts";
 import { SlowPort } from "./slow-port.ts";
 import { Tables } from "./tables.ts";
 import { Tap } from "./tap.ts";
+import { permitted, portName, TrialBench, trialPlane } from "./trial-bench.ts";
 import { Watch } from "./watch.ts";
 import { Wiring } from "./wiring.ts";
 
@@ -60,6 +62,7 @@ export class EbpfDataplane implements Dataplane {
   #links: LinkKeeper | undefined;
   #nextHops: NextHops | undefined;
   #monitor: Watch | undefined;
+  #trials: TrialBench | undefined;
 
   /** Constructing has no effects. */
   constructor(config: BackendConfig) {
@@ -168,10 +171,11 @@ export class EbpfDataplane implements Dataplane {
     this.#events?.close();
     this.slow.close();
     this.#monitor?.stop();
+    this.#trials?.close();
     this.#nextHops?.close();
     if (this.#tables) this.#wiring.kernel.close();
     this.#wiring.kernel = undefined;
-    this.#watch = this.#events = this.#links = this.#monitor = undefined;
+    this.#watch = this.#events = this.#links = this.#monitor = this.#trials = undefined;
     this.#tables = this.#collector = this.#nextHops = this.#buckets = undefined;
   }
 
@@ -313,6 +317,14 @@ export class EbpfDataplane implements Dataplane {
   monitor(filter: MonitorFilter, listener: (packet: SeenPacket) => void): Monitor {
     this.#running();
     return this.#monitor!.start(filter, listener);
+  }
+
+  trial(request: TrialRequest): Trial {
+    const { kernel, tables } = this.#running();
+    const wiring = this.#wiring;
+    const plane = wiring.plane(request.dataplane);
+    this.#trials ??= new TrialBench(kernel, tables, (port) => portName(port, (index) => wiring.nameOf(index)));
+    return this.#trials.run(trialPlane(plane), request, permitted(plane, this.#config.limits, request));
   }
 
   async collect(): Promise<{ sessions: number; flows: number }> {

@@ -4,7 +4,7 @@
  * Switches the programs' reports on (bpf/fate.h), reads tallies from their table and packets from their ring. What the
  * caches answer is not reported: where such verdicts are asked for, nothing is cached meanwhile. One at a time.
  */
-import { addressOctets, addressText, isMapped } from "../address.ts";
+import { addressOctets, addressText, isMapped, stationText } from "../address.ts";
 import { counters } from "../counters.ts";
 import { DataplaneError } from "../dataplane.ts";
 import type { Monitor, MonitorFilter, SeenPacket, Tally, Way } from "../monitor.ts";
@@ -52,8 +52,8 @@ export function renderSeen(record: Uint8Array, nameOf: (dataplane: number) => st
     octets: v.octets,
     ...(v.outer === 1 && {
       tunnel: {
-        source: addressText(v.source),
-        destination: addressText(v.destination),
+        source: stationText(v.source),
+        destination: stationText(v.destination),
         teid: v.teid,
         vlans,
         ...(v.psc !== 0 && { qfi: (v.psc >>> 8) & 0x3f }),
