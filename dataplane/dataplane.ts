@@ -12,7 +12,8 @@ export type Mode = "offload" | "observe" | "bypass";
 /** One data plane as `site.yaml` names it (`dataplanes[]`), checked and with defaults filled in. */
 export interface DataplaneConfig {
   name: string;
-  plugin: "gtp";
+  /** What the wire carries: GTP-U, or plain Ethernet. */
+  plugin: "gtp" | "ethernet";
   backend: "ebpf";
   /** Adapters: either both of `access` and `core`, or `adapter` alone (shared, with peers). */
   access?: string;
@@ -24,6 +25,7 @@ export interface DataplaneConfig {
   /** Seconds. */
   idleTimeout: number;
   pinger?: { target?: string; target6?: string; intervalMs: number; giveUpMs: number };
+  /** GTP-U only. */
   interface: "s1u" | "n3";
   mode: Mode;
 }
@@ -74,14 +76,26 @@ export interface Bearer {
   dscp?: number;
 }
 
+/** Where a client on plain Ethernet is. */
+export interface Station {
+  mac: string;
+  gatewayMac: string;
+  /** Outermost first. */
+  vlans: number[];
+  /** Another MAC that has used the address, as long as the core side has not confirmed it. */
+  claim?: { mac: string; vlans: number[] };
+}
+
 export interface Session {
   dataplane: string;
-  /** `10.45.0.2`, or the /64 `2001:db8:1::/64`. */
+  /** `10.45.0.2`, or the /64 `2001:db8:1::/64`; on Ethernet the whole address `2001:db8:1::7`. */
   ue: string;
   index: number;
   epoch: number;
   baseStation?: string;
   gateway?: string;
+  /** On Ethernet, instead of base station, gateway and bearers. */
+  station?: Station;
   state: "up" | "half-open" | "holding" | "moving" | "aside";
   bearers: Bearer[];
   flows: number;
@@ -104,6 +118,7 @@ export interface PortStatus {
 
 export interface DataplaneStatus {
   name: string;
+  plugin: DataplaneConfig["plugin"];
   mode: Mode;
   ports: PortStatus[];
   programs: { name: string; id: number; tag: string }[];

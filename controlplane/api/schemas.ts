@@ -86,6 +86,20 @@ const bearer = Type.Object(
   closed,
 );
 
+const vlans = Type.Array(whole, { description: "outermost first" });
+const station = Type.Object(
+  {
+    mac: text("MAC address that its packets come from"),
+    gatewayMac: text("MAC address that it sends to, and that replies come from"),
+    vlans,
+    claim: Type.Optional({
+      ...Type.Object({ mac: Type.String(), vlans }, closed),
+      description: "another MAC address that has used the client's address, unconfirmed by the core side",
+    }),
+  },
+  { ...closed, description: "plug-in ethernet: where the client is, instead of base station, gateway and bearers" },
+);
+
 export const session = Type.Object(
   {
     dataplane: Type.String(),
@@ -94,6 +108,7 @@ export const session = Type.Object(
     epoch: whole,
     baseStation: Type.Optional(Type.String()),
     gateway: Type.Optional(Type.String()),
+    station: Type.Optional(station),
     state: Type.Enum(["up", "half-open", "holding", "moving", "aside"]),
     bearers: Type.Array(bearer),
     flows: whole,
@@ -121,6 +136,7 @@ export const modeBody = Type.Object(
 export const dataplane = Type.Object(
   {
     name: Type.String(),
+    plugin: Type.Enum(["gtp", "ethernet"]),
     mode,
     configuredMode: mode,
     ports: Type.Array(

@@ -13,6 +13,7 @@ export interface SessionView {
   ue: string;
   baseStation?: string;
   gateway?: string;
+  station?: { mac: string; gatewayMac: string; vlans: number[]; claim?: { mac: string } };
   state: string;
   bearers: { direction: string; teid: string; state: string; baseStation: string; gateway: string; qfi?: number }[];
   flows: number;
@@ -35,24 +36,35 @@ export interface StatusView {
   counters: { dataplane: string; name: string; kind: string; packets: number; bytes: number }[];
 }
 
+/** `vlan 100.200`, and who else claims the address. */
+function stationText({ station }: SessionView): string | undefined {
+  if (!station) return undefined;
+  const { vlans, claim } = station;
+  const tags = vlans.length > 0 ? `vlan ${vlans.join(".")}` : "untagged";
+  return claim ? `${tags}, claimed by ${claim.mac}` : tags;
+}
+
 export function sessionLines({ total, offset, sessions }: SessionsView): string[] {
   const rows = sessions.map((session) => [
     session.ue,
     session.dataplane,
     session.state,
-    session.baseStation ?? "-",
-    session.gateway ?? "-",
-    session.bearers
-      .map(({ direction, teid, state, qfi }) => {
-        const marks = [state === "live" ? "" : state, qfi === undefined ? "" : `qfi ${qfi}`].filter(Boolean).join(" ");
-        return `${direction === "uplink" ? "up" : "down"} ${teid}${marks ? ` (${marks})` : ""}`;
-      })
-      .join(", "),
+    session.station?.mac ?? session.baseStation ?? "-",
+    session.station?.gatewayMac ?? session.gateway ?? "-",
+    stationText(session) ??
+      session.bearers
+        .map(({ direction, teid, state, qfi }) => {
+          const marks = [state === "live" ? "" : state, qfi === undefined ? "" : `qfi ${qfi}`]
+            .filter(Boolean)
+            .join(" ");
+          return `${direction === "uplink" ? "up" : "down"} ${teid}${marks ? ` (${marks})` : ""}`;
+        })
+        .join(", "),
     number(session.flows),
     age(session.idle),
     age(session.age),
   ]);
-  const head = ["UE", "DATAPLANE", "STATE", "BASE STATION", "GATEWAY", "BEARERS", "FLOWS", "IDLE", "AGE"];
+  const head = ["UE", "DATAPLANE", "STATE", "STATION", "GATEWAY", "BEARERS", "FLOWS", "IDLE", "AGE"];
   const shown =
     sessions.length < total ? [`${offset + 1}–${offset + sessions.length} of ${plural(total, "session")}`] : [];
   return total === 0 ? ["no sessions"] : [...table(head, rows), ...shown];
@@ -62,9 +74,9 @@ export function statusLines({ ready, missing, version, dataplanes, services, cou
   const lines = [
     `offramp ${version}: ${ready ? "ready" : `not ready${missing ? ` (${missing})` : ""}`}, ${plural(services, "service")}`,
   ];
-  for (const { name, mode, configuredMode, ports, programs, adopted, sessions, flows } of dataplanes) {
+  for (const { name, plugin, mode, configuredMode, ports, programs, adopted, sessions, flows } of dataplanes) {
     const set = mode === configuredMode ? "" : `, site.yaml says ${configuredMode}`;
-    lines.push("", `${name}: ${mode}${set}; ${plural(sessions, "session")}, ${plural(flows, "flow")}`);
+    lines.push("", `${name}: ${plugin}, ${mode}${set}; ${plural(sessions, "session")}, ${plural(flows, "flow")}`);
     for (const { adapter, role, link, mtu, path, reason } of ports) {
       lines.push(
         `  ${role.padEnd(6)} ${adapter}  ${link ? "up" : "NO LINK"}  MTU ${mtu}  ${path}${reason ? `: ${reason}` : ""}`,

@@ -110,6 +110,23 @@ function checkPinger(check: Checker, path: Path, section: Partial<DataplaneSecti
   if (giveUp < interval) check.fail([...path, "pinger", "giveUp"], "must not be shorter than the interval");
 }
 
+/** Members that only tunnels have a use for. */
+const needsTunnels = {
+  adapter: "one shared adapter needs tunnels to tell its sides apart: give access and core",
+  accessPeers: "stations are not configured; uePools says whose addresses are learnt",
+  corePeers: "stations are not configured; uePools says whose addresses are learnt",
+  pinger: "a client's own frames show the way back",
+  interface: "there is no tunnel",
+} as const;
+
+function checkEthernet(check: Checker, path: Path, section: Partial<DataplaneSection>): void {
+  if (section.plugin !== "ethernet") return;
+  for (const [key, why] of Object.entries(needsTunnels)) {
+    if (section[key as keyof typeof needsTunnels] === undefined) continue;
+    check.findings.push({ path: [...path, key], key: true, message: `does not go with plugin ethernet: ${why}` });
+  }
+}
+
 function checkDataplanes(check: Checker, file: SiteFile): void {
   const names = new Map<string, number>();
   const adapters = new Map<string, string>();
@@ -122,9 +139,9 @@ function checkDataplanes(check: Checker, file: SiteFile): void {
     const before = names.get(name);
     if (before !== undefined) check.fail([...path, "name"], `is taken by dataplanes[${before}]; names are unique`);
     else names.set(name, index);
-    if (section.plugin === "ethernet") check.fail([...path, "plugin"], '"ethernet" is not in this release; use gtp');
     if (section.backend === "ovs") check.fail([...path, "backend"], '"ovs" is not in this release; use ebpf');
-    checkPorts(check, path, section);
+    checkEthernet(check, path, section);
+    if (section.plugin !== "ethernet" || section.adapter === undefined) checkPorts(check, path, section);
     for (const key of ["access", "core", "adapter"] as const) {
       const adapter = section[key];
       if (typeof adapter !== "string") continue;

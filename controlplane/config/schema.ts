@@ -40,7 +40,12 @@ const pinger = object(
 const dataplane = object(
   {
     name: name("unique"),
-    plugin: Type.Optional(Type.Enum(["gtp", "ethernet"], { default: "gtp", description: "what the wire carries" })),
+    plugin: Type.Optional(
+      Type.Enum(["gtp", "ethernet"], {
+        default: "gtp",
+        description: "what the wire carries: GTP-U, or plain Ethernet",
+      }),
+    ),
     backend: Type.Optional(Type.Enum(["ebpf", "ovs"], { default: "ebpf", description: "what forwards" })),
     access: Type.Optional(adapter("adapter toward the base stations")),
     core: Type.Optional(adapter("adapter toward the core")),
@@ -62,7 +67,7 @@ const dataplane = object(
       }),
     ),
   },
-  "one wire between base stations and core",
+  "one wire between base stations or stations and core",
 );
 
 const limits = object(

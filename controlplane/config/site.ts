@@ -50,7 +50,7 @@ function dataplaneConfig(section: DataplaneSection): DataplaneConfig {
   const { pinger } = section;
   return {
     name: section.name,
-    plugin: "gtp",
+    plugin: section.plugin ?? "gtp",
     backend: "ebpf",
     ...(section.access !== undefined && { access: section.access }),
     ...(section.core !== undefined && { core: section.core }),

@@ -24,6 +24,8 @@ import { since, type Tables } from "./tables.ts";
 
 const BATCH = 1024;
 const SLICE_MS = 5;
+/** Seconds. */
+const PEER_FORGOTTEN = 60;
 const PROTO = { icmp: 1, tcp: 6, icmp6: 58 } as const;
 
 /** Seconds. */
@@ -304,6 +306,11 @@ export class Collector {
       if (!octets) continue;
       const peer = layout.peer.decode(octets);
       const counted = counts.get(text(peerKey)) ?? 0;
+      // A peer without sessions whose tokens are all back is as good as one that never was.
+      if (counted === 0 && since(this.kernel.jiffies(), peer.refilled) > PEER_FORGOTTEN * this.kernel.hz) {
+        map.delete(peerKey);
+        continue;
+      }
       if (peer.sessions === counted) continue;
       map.update(peerKey, layout.peer.encode({ ...peer, sessions: counted }), UpdateFlag.exist);
     }
@@ -341,7 +348,7 @@ export class Collector {
       time: Date.now(),
       session: slot,
       epoch: s.epoch,
-      ue: ueText(s.ue),
+      ue: ueText(s.ue, s.base_station),
       teid,
       cause: 0,
       slot: c.SLOT_UPLINK,

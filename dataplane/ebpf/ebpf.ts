@@ -127,6 +127,9 @@ export class EbpfDataplane implements Dataplane {
       this.#nextHops = new NextHops(kernel, through, apps && (await wiring.direct(apps)));
       for (const plane of wiring.planes.values()) await wiring.probe(plane, left);
       for (const plane of wiring.planes.values()) wiring.arm(plane, left);
+      for (const { replugged, index } of wiring.planes.values()) {
+        if (replugged) await this.#collector.removeAll(index);
+      }
       wiring.attachAppliance("from_apps", veths.far, left);
       wiring.attachAppliance("from_pinger", veths.pinger, left);
       await this.#listen(kernel, tables);
@@ -255,6 +258,7 @@ export class EbpfDataplane implements Dataplane {
     const totals = this.#collector?.totals();
     return [...this.#wiring.planes.values()].map((plane) => ({
       name: plane.config.name,
+      plugin: plane.config.plugin,
       mode: plane.mode,
       ports: plane.ports.map((port) => ({ ...port })),
       programs: plane.programs.map((program) => ({ ...program })),

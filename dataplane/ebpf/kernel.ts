@@ -5,7 +5,7 @@
  *
  *   maps       the first load, with `read_clock` alone: makes all maps, or takes those that an earlier run left
  *   appliance  from_apps, from_pinger, from_slow …: once
- *   data plane access and core (or shared), with the constant DATAPLANE: once per data plane
+ *   data plane access and core (or shared, or ether_access and ether_core), with the constant DATAPLANE: once per data plane
  *
  * Nothing is pinned: an attached program holds its maps. An earlier run's maps are found by asking the adapters for their
  * programs, and the programs for their maps, by name. They are used again when their layout is ours: same version number
@@ -46,6 +46,12 @@ export function objectPath(name: string): string {
 
 /** The kernel keeps 15 characters of a map's name. */
 const short = (name: string): string => name.slice(0, 15);
+
+/** Names of the programs of one data plane: on its adapters in their order, and behind the slow port. */
+export interface PlanePrograms {
+  ports: string[];
+  fromSlow: string;
+}
 
 export interface Attached {
   program: Program;
@@ -105,6 +111,8 @@ export function sizes(limits: Limits): Record<string, number> {
     bearers: limits.sessions * BEARER_SLOTS,
     tunnels: limits.sessions * 3,
     free_slots: limits.sessions,
+    // On Ethernet every station is a peer.
+    peers: Math.max(8192, limits.sessions),
     flows: limits.flows * 2,
     service_counters: Math.min(2 * 65536, 2 * (limits.rules + 1)),
     treatments: Math.min(65536, limits.rules + 1),
@@ -209,12 +217,12 @@ export class Kernel {
   }
 
   /** The programs of one data plane, loaded on first use. */
-  dataplane(index: number, shared: boolean): BpfObject {
+  dataplane(index: number, { ports, fromSlow }: PlanePrograms): BpfObject {
     let object = this.loaded.get(index);
     if (!object) {
-      object = this.load(index, [...(shared ? ["shared"] : ["access", "core"]), "from_slow_uplink"]);
+      object = this.load(index, [...ports, fromSlow]);
       this.loaded.set(index, object);
-      this.map("from_slow_programs").update(index, fdOf(object.program("from_slow_uplink")));
+      this.map("from_slow_programs").update(index, fdOf(object.program(fromSlow)));
     }
     return object;
   }

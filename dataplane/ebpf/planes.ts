@@ -8,6 +8,7 @@ import { addressOctets, macOctets, prefixOf } from "../address.ts";
 import type { DataplaneConfig, Limits, Mode, PortStatus } from "../dataplane.ts";
 import type { XdpMode } from "./bpf-object.ts";
 import * as c from "./consts.ts";
+import type { PlanePrograms } from "./kernel.ts";
 import { config as configCodec } from "./layout.ts";
 import type { Link } from "./netdev.ts";
 import { overheadOf } from "./plumbing.ts";
@@ -23,6 +24,8 @@ export interface Plane {
   ports: PortStatus[];
   programs: { name: string; id: number; tag: string }[];
   adopted: boolean;
+  /** An earlier run had another plug-in on these adapters: its sessions are of no use. */
+  replugged: boolean;
   xdp: XdpMode;
   cookie: Uint8Array;
   pingId: number;
@@ -39,6 +42,7 @@ export const newPlane = (config: DataplaneConfig, index: number): Plane => ({
   ports: [],
   programs: [],
   adopted: false,
+  replugged: false,
   xdp: "native",
   cookie: randomBytes(8),
   pingId: randomBytes(2).readUInt16BE(),
@@ -55,11 +59,19 @@ export const modes: Record<Mode, number> = {
 
 const NONE = new Uint8Array(16);
 
-/** struct config */
-export function renderConfig(plane: Plane, limits: Limits, returnMac: string): Uint8Array {
+export const programsOf = ({ config, shared }: Plane): PlanePrograms => {
+  if (config.plugin === "ethernet") return { ports: ["ether_access", "ether_core"], fromSlow: "ether_from_slow" };
+  return { ports: shared ? ["shared"] : ["access", "core"], fromSlow: "from_slow_uplink" };
+};
+
+/** struct config. `innerMtu`: of the way to the apps. */
+export function renderConfig(plane: Plane, limits: Limits, returnMac: string, innerMtu: number): Uint8Array {
   const { config } = plane;
   const [access, core = access] = plane.links;
+  const ethernet = config.plugin === "ethernet";
+  const mtu = access?.mtu ?? 1500;
   let flags = plane.shared ? c.CONFIG_SHARED : 0;
+  if (ethernet) flags |= c.CONFIG_ETHERNET;
   if (config.accessPeers.length > 0) flags |= c.CONFIG_ACCESS_PEERS;
   if (config.corePeers.length > 0) flags |= c.CONFIG_CORE_PEERS;
   if (config.uePools.length > 0) flags |= c.CONFIG_UE_POOLS;
@@ -68,13 +80,13 @@ export function renderConfig(plane: Plane, limits: Limits, returnMac: string): U
   return configCodec.encode({
     mode: modes[plane.mode],
     flags,
-    mtu_access: access?.mtu ?? 1500,
+    mtu_access: mtu,
     mtu_core: core?.mtu ?? 1500,
     ping_cookie: plane.cookie,
     ping_target4: config.pinger?.target ? addressOctets(config.pinger.target) : NONE,
     ping_target6: config.pinger?.target6 ? addressOctets(config.pinger.target6) : NONE,
     ping_id: plane.pingId,
-    reserved_overhead: overheadOf(config.interface),
+    reserved_overhead: ethernet ? Math.max(0, mtu - innerMtu) : overheadOf(config),
     peer_sessions: limits.peerSessions,
     learn_rate: limits.learnRate,
     learn_burst: limits.learnBurst,

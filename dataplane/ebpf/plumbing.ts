@@ -12,7 +12,7 @@
  */
 
 import { addressText, prefixOf } from "../address.ts";
-import type { AppsConfig } from "../dataplane.ts";
+import type { AppsConfig, DataplaneConfig } from "../dataplane.ts";
 import { ip, ipJson, readSysctl, run, tryIp } from "./command.ts";
 import { type AsFound, type Link, linkOf, linkOrNone, wireFeatures } from "./netdev.ts";
 
@@ -29,8 +29,9 @@ const PRIORITY = { apps: 8090, own: 8091, pinger: 8092 };
 /** Next hops on a link without ARP; any would do. */
 const NOBODY4 = "169.254.80.90";
 const NOBODY6 = "fe80::8090";
-/** IPv4 20, UDP 8, GTP-U 8; with the PDU Session Container 8 more. */
-export const overheadOf = (kind: "s1u" | "n3"): number => (kind === "n3" ? 44 : 36);
+/** Octets of the encapsulation: IPv4 20, UDP 8, GTP-U 8; with the PDU Session Container 8 more. None on Ethernet. */
+export const overheadOf = ({ plugin, interface: kind }: Pick<DataplaneConfig, "plugin" | "interface">): number =>
+  plugin === "ethernet" ? 0 : kind === "n3" ? 44 : 36;
 
 /** What the programs hand to the kernel may be as long as the access side allows: this does not limit it. */
 const DEVICE_MTU = 9216;

@@ -5,8 +5,8 @@
  * is read under its sequence number (odd: a program is writing). Slots that are in use are found by `ue_sessions`.
  */
 
-import { addressOctets, addressText, isMapped } from "../address.ts";
-import type { Bearer, Session } from "../dataplane.ts";
+import { addressOctets, addressText, isMapped, isStation, stationText } from "../address.ts";
+import type { Bearer, Session, Station } from "../dataplane.ts";
 import type { BpfMap } from "./bpf-map.ts";
 import {
   BEARER_DRAINING,
@@ -15,10 +15,12 @@ import {
   BEARER_SLOTS,
   BEARER_STALE,
   DOWNLINK_SLOTS,
+  SESSION_CANDIDATE,
   SESSION_HOLD,
   SESSION_MOVING,
   SLOT_CANDIDATE,
 } from "./consts.ts";
+import { ueText } from "./events.ts";
 import * as layout from "./layout.ts";
 
 type SessionValue = ReturnType<typeof layout.session.decode>;
@@ -93,11 +95,12 @@ export class Tables {
     return undefined;
   }
 
-  /** Slot of a UE: `10.45.0.2`, an IPv6 address, or its /64. */
+  /** Slot of a UE: `10.45.0.2`, an IPv6 address, or its /64. On Ethernet an IPv6 session is the whole address. */
   slotOf(ue: string): number | undefined {
     const octets = addressOctets(ue.split("/")[0]!);
-    if (!isMapped(octets)) octets.fill(0, 8);
-    const value = this.ueSessions.lookup(octets);
+    const prefix = octets.slice();
+    if (!isMapped(octets)) prefix.fill(0, 8);
+    const value = this.ueSessions.lookup(prefix) ?? this.ueSessions.lookup(octets);
     return value && layout.viewOver(value).getUint32(0, true);
   }
 
@@ -137,9 +140,10 @@ export class Tables {
   describe(index: number, now: number, hz: number, nameOf: (dataplane: number) => string, lastFlow?: number): Session {
     const s = this.session(index);
     const bearers: Bearer[] = [];
+    const station = isStation(s.base_station) ? this.station(index, s) : undefined;
     let idle = since(now, s.last_seen);
     if (lastFlow !== undefined) idle = Math.min(idle, since(now, lastFlow));
-    for (let slot = 0; slot < BEARER_SLOTS; slot++) {
+    for (let slot = 0; slot < BEARER_SLOTS && !station; slot++) {
       const b = this.bearer(index, slot);
       if (b.state === BEARER_FREE || b.epoch !== s.epoch) continue;
       const known = this.tunnels.lookup(layout.tunnelKey.encode(b.key));
@@ -147,19 +151,30 @@ export class Tables {
       if (tunnel) idle = Math.min(idle, since(now, tunnel.last_seen));
       bearers.push(bearerText(b, slot, s, tunnel?.peer));
     }
-    const mapped = isMapped(s.ue);
     return {
       dataplane: nameOf(s.dataplane),
-      ue: mapped ? addressText(s.ue) : `${addressText(s.ue)}/64`,
+      ue: ueText(s.ue, s.base_station),
       index,
       epoch: s.epoch,
-      baseStation: addressText(s.base_station) || undefined,
-      gateway: addressText(s.gateway) || undefined,
+      baseStation: station ? undefined : addressText(s.base_station) || undefined,
+      gateway: station ? undefined : addressText(s.gateway) || undefined,
+      ...(station && { station }),
       state: this.state(index, s, now),
       bearers,
       flows: s.flows,
       idle: Math.floor(idle / hz),
       age: Math.floor(since(now, s.created) / hz),
+    };
+  }
+
+  private station(index: number, s: SessionValue): Station {
+    const claim = this.bearer(index, SLOT_CANDIDATE);
+    const claimed = s.flags & SESSION_CANDIDATE && claim.state !== BEARER_FREE && claim.epoch === s.epoch;
+    return {
+      mac: stationText(s.base_station),
+      gatewayMac: stationText(s.gateway),
+      vlans: vlansOf(s.link),
+      ...(claimed && { claim: { mac: stationText(claim.key.endpoint), vlans: vlansOf(claim.key.link) } }),
     };
   }
 
@@ -175,13 +190,14 @@ export class Tables {
   }
 }
 
+const vlansOf = (link: number): number[] => [(link >>> 12) & 0xfff, link & 0xfff].filter((id) => id !== 0);
+
 /** The PDU Session Container's third octet holds the QFI (TS 38.415 §5.5.2). */
 const qfiOf = (psc: number): number | undefined => (psc === 0 ? undefined : (psc >>> 8) & 0x3f);
 
 function bearerText(b: BearerValue, slot: number, s: SessionValue, peer: Uint8Array | undefined): Bearer {
   const downlink = slot < DOWNLINK_SLOTS;
   const endpoint = addressText(b.key.endpoint);
-  const vlans = [(b.key.link >>> 12) & 0xfff, b.key.link & 0xfff].filter((id) => id !== 0);
   const at = b.l3_offset;
   const traffic = b.v6 ? ((b.header[at]! & 0xf) << 4) | (b.header[at + 1]! >> 4) : b.header[at + 1]!;
   const qfi = downlink ? qfiOf(b.psc) : undefined;
@@ -190,7 +206,7 @@ function bearerText(b: BearerValue, slot: number, s: SessionValue, peer: Uint8Ar
     teid: b.key.teid,
     baseStation: downlink ? endpoint : addressText(peer ?? s.base_station),
     gateway: downlink ? addressText(peer ?? s.gateway) : endpoint,
-    vlans,
+    vlans: vlansOf(b.key.link),
     state: slot === SLOT_CANDIDATE ? "candidate" : b.state === BEARER_STALE ? "stale" : "live",
     ...(qfi !== undefined && { qfi }),
     overhead: b.overhead,

@@ -13,7 +13,7 @@ import { APPLIANCE, closeLeft, findLeft, type Kernel, type Left, objectPath } fr
 import { config as configCodec } from "./layout.ts";
 import { type AsFound, hasCarrier, type Link, linkOf, linkOrNone, makeWire } from "./netdev.ts";
 import type { DirectAdapter } from "./next-hops.ts";
-import { adaptersOf, newPlane, type Plane, renderConfig, renderPrefixes } from "./planes.ts";
+import { adaptersOf, newPlane, type Plane, programsOf, renderConfig, renderPrefixes } from "./planes.ts";
 import { overheadOf, PINGER_FAR, RETURN_FAR, routeShared } from "./plumbing.ts";
 import { type ProbeResult, probePort } from "./probe.ts";
 
@@ -94,8 +94,8 @@ export class Wiring {
 
   /** MTU of the return veth: the largest inner packet that fits every tunnel as it is expected to be. */
   innerMtu(): number {
-    const each = [...this.planes.values()].map((p) => (p.links[0]?.mtu ?? 1500) - overheadOf(p.config.interface));
-    return each.length > 0 ? Math.min(...each) : 1500 - overheadOf("n3");
+    const each = [...this.planes.values()].map((p) => (p.links[0]?.mtu ?? 1500) - overheadOf(p.config));
+    return each.length > 0 ? Math.min(...each) : 1500 - overheadOf({ plugin: "gtp", interface: "n3" });
   }
 
   port(port: number, link: Link): void {
@@ -105,7 +105,13 @@ export class Wiring {
   /** May frames go straight to the apps' adapter? */
   async direct(apps: AppsConfig): Promise<DirectAdapter | undefined> {
     const link = await linkOf(apps.interface);
-    const largest = Math.max(1500, ...[...this.planes.values()].map((p) => p.links[0]?.mtu ?? 0)) - overheadOf("s1u");
+    const least = 1500 - overheadOf({ plugin: "gtp", interface: "s1u" });
+    const largest = Math.max(
+      least,
+      ...[...this.planes.values()].map(({ config: { plugin }, links }) => {
+        return (links[0]?.mtu ?? 0) - overheadOf({ plugin, interface: "s1u" });
+      }),
+    );
     if (link.mtu < largest) return undefined;
     if (!(await probePort(objectPath("probe.bpf.o"), link)).native) return undefined;
     this.port(c.PORT_APPS, link);
@@ -138,21 +144,23 @@ export class Wiring {
     const { kernel } = this;
     const { index, shared, links } = plane;
     if (left && links.every((link) => left.programs.has(link.ifindex))) this.#adoptConfig(plane);
-    kernel.map("config").update(index, renderConfig(plane, this.limits, this.returnMac));
+    kernel.map("config").update(index, renderConfig(plane, this.limits, this.returnMac, this.innerMtu()));
     replacePrefixes(kernel.map("prefixes"), PREFIX_SETS, index, renderPrefixes(plane));
     const [access, core] = links;
     if (access && core) {
       this.port(c.PORT_ACCESS(index), access);
       this.port(c.PORT_CORE(index), core);
     }
-    const object = kernel.dataplane(index, shared);
+    const programs = programsOf(plane);
+    const object = kernel.dataplane(index, programs);
     plane.adopted = true;
     plane.programs = [];
     for (const [i, link] of links.entries()) {
-      const program = object.program(shared ? "shared" : i === 0 ? "access" : "core");
+      const program = object.program(programs.ports[i]!);
       const port = plane.ports[i]!;
       const there = left?.programs.get(link.ifindex);
       if (!there) plane.adopted = false;
+      else if (there.program.info.name !== program.info.name) plane.replugged = true;
       if (!shared) port.path = plane.xdp;
       try {
         const kept = kernel.attach(link.ifindex, program, plane.xdp, index, there);
@@ -225,7 +233,7 @@ export class Wiring {
   async remeasure(plane: Plane): Promise<void> {
     plane.links = await Promise.all(adaptersOf(plane.config).map(linkOf));
     for (const [i, port] of plane.ports.entries()) port.mtu = plane.links[i]?.mtu ?? port.mtu;
-    this.kernel.map("config").update(plane.index, renderConfig(plane, this.limits, this.returnMac));
+    this.kernel.map("config").update(plane.index, renderConfig(plane, this.limits, this.returnMac, this.innerMtu()));
     this.kernel.raiseGeneration();
   }
 

@@ -71,8 +71,9 @@ export class MemoryDataplane implements Dataplane {
   }
 
   status(): DataplaneStatus[] {
-    return this.config.dataplanes.map(({ name, access = "acc0", core = "cor0" }) => ({
+    return this.config.dataplanes.map(({ name, plugin, access = "acc0", core = "cor0" }) => ({
       name,
+      plugin,
       mode: this.modes.get(name) ?? "offload",
       ports: [
         { adapter: access, role: "access", link: true, mtu: 1600, path: "native" },

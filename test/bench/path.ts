@@ -75,7 +75,7 @@ export class PathBench {
       ueFlows: 2 ** 31,
     };
     this.offramp = new Kernel(limits, { maps: new Map(), programs: new Map() });
-    this.plane = this.offramp.dataplane(0, false);
+    this.plane = this.offramp.dataplane(0, { ports: ["access", "core"], fromSlow: "from_slow_uplink" });
     const inner = BpfMap.create(
       MapType.array,
       "rules",

@@ -96,19 +96,19 @@ test("status, sessions and bypass", () =>
     assert.is(
       (await offramp(["sessions", "--ue", "10.45.0.2"], on(running))).out,
       [
-        "UE         DATAPLANE  STATE  BASE STATION  GATEWAY     BEARERS                                       FLOWS  IDLE  AGE",
-        "10.45.0.2  s1         up     198.18.1.2    198.18.2.2  up 0x00000001, down 0x00000002 (stale qfi 9)  3      1s    1h1m",
+        "UE         DATAPLANE  STATE  STATION     GATEWAY     BEARERS                                       FLOWS  IDLE  AGE",
+        "10.45.0.2  s1         up     198.18.1.2  198.18.2.2  up 0x00000001, down 0x00000002 (stale qfi 9)  3      1s    1h1m",
         "",
       ].join("\n"),
     );
     assert.is((await offramp(["sessions", "--ue", "10.45.0.3"], on(running))).out, "no sessions\n");
     running.dataplane.samples = [{ dataplane: "s1", name: "pass_no_rule", packets: 1234567n, bytes: 9n }];
     const status = await offramp(["status"], on(running));
-    assert.match(status.out, /^offramp \S+: ready, 0 services\n\ns1: offload; 1 session, 0 flows\n/);
+    assert.match(status.out, /^offramp \S+: ready, 0 services\n\ns1: gtp, offload; 1 session, 0 flows\n/);
     assert.match(status.out, "core   cor0  up  MTU 1600  generic: the probe did not arrive");
     assert.match(status.out, /s1 +pass_no_rule +1 234 567 +9/);
     assert.is((await offramp(["bypass", "on"], on(running))).out, "s1: bypass\ns2: bypass\n");
-    assert.match((await offramp(["status"], on(running))).out, "s1: bypass, site.yaml says offload");
+    assert.match((await offramp(["status"], on(running))).out, "s1: gtp, bypass, site.yaml says offload");
     assert.is((await offramp(["bypass", "off", "s2"], on(running))).out, "s2: observe\n");
     assert.is(running.dataplane.modes.get("s1"), "bypass");
     assert.is((await offramp(["bypass", "on", "nobody"], on(running))).code, 1);

@@ -46,6 +46,58 @@ test("the example is a valid site, and gives the defaults it shows", () => {
   assert.equal(config.backend.dataplanes[0]?.pinger, { target: "203.0.113.10", intervalMs: 200, giveUpMs: 5000 });
 });
 
+const wifi = (settings: string) => `site: { name: x, stateDir: /s }
+dataplanes:
+  - name: s1
+    access: acc0
+    core: cor0
+    uePools: [10.45.0.0/16]
+  - name: wifi
+    plugin: ethernet
+${settings}`;
+
+test("A14: a data plane of plain Ethernet beside one of tunnels", () => {
+  const config = parseSite(wifi("    access: wifi0\n    core: lan0\n    uePools: [10.80.0.0/16]\n"));
+  const [, plane] = config.backend.dataplanes;
+  assert.is(plane?.plugin, "ethernet");
+  assert.equal([plane?.access, plane?.core, plane?.uePools], ["wifi0", "lan0", ["10.80.0.0/16"]]);
+});
+
+test("A14: what only tunnels have a use for is refused on Ethernet, each by name", () => {
+  assert.equal(
+    errorsOf(
+      wifi(`    adapter: wifi0
+    accessPeers: [198.18.1.0/24]
+    corePeers: [198.18.2.0/24]
+    pinger: { target: 203.0.113.10 }
+    interface: n3
+`),
+    ),
+    [
+      "site.yaml:9:5: dataplanes[1].adapter does not go with plugin ethernet: one shared adapter needs tunnels to tell its sides apart: give access and core",
+      "site.yaml:10:5: dataplanes[1].accessPeers does not go with plugin ethernet: stations are not configured; uePools says whose addresses are learnt",
+      "site.yaml:11:5: dataplanes[1].corePeers does not go with plugin ethernet: stations are not configured; uePools says whose addresses are learnt",
+      "site.yaml:12:5: dataplanes[1].pinger does not go with plugin ethernet: a client's own frames show the way back",
+      "site.yaml:13:5: dataplanes[1].interface does not go with plugin ethernet: there is no tunnel",
+    ],
+  );
+});
+
+test("A15: pools that overlap and adapters that are shared between data planes are refused with both names", () => {
+  assert.equal(
+    errorsOf(
+      wifi(`    access: acc0
+    core: lan0
+    uePools: [10.45.7.0/24]
+`),
+    ),
+    [
+      'site.yaml:9:13: dataplanes[1].access "acc0" belongs to data plane s1',
+      "site.yaml:11:15: dataplanes[1].uePools[0] overlaps 10.45.0.0/16 of data plane s1: a UE lives on one",
+    ],
+  );
+});
+
 test("the external contract of DESIGN.md is accepted as it stands there, mep included", () => {
   const config = parseSite(`
 site: { name: lab-1, stateDir: /var/lib/offramp }
@@ -100,7 +152,6 @@ apps:
       'site.yaml:8:36: dataplanes[0].pinger.giveup is not a setting; did you mean "giveUp"?',
       'site.yaml:9:5: dataplanes[1] lacks its adapters: add "access" and "core", or "adapter" where one is shared',
       "site.yaml:9:11: dataplanes[1].name is taken by dataplanes[0]; names are unique",
-      'site.yaml:10:13: dataplanes[1].plugin "ethernet" is not in this release; use gtp',
       "site.yaml:11:11: dataplanes[1].mode must be one of offload, observe, bypass",
       "site.yaml:12:21: limits.sessions must be 16 to 16777216",
       'site.yaml:13:16: api.listen is not loopback, so it needs TLS: add "tls" with cert and key, or listen on 127.0.0.1',

@@ -181,7 +181,7 @@ struct {
 	__type(value, __u8);
 } prefixes SEC(".maps");
 
-/* How much has this base station or gateway taught? */
+/* How much has this base station, gateway or station taught? (resized) */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192);

@@ -228,7 +228,7 @@ struct config { /* one per data plane */
 	__u64 ping_cookie; /* first eight octets of our echo requests' payload */
 	struct address ping_target4, ping_target6;
 	__u16 ping_id; /* network order */
-	__u16 reserved_overhead; /* octets of encapsulation that the MSS clamp allows for with an IPv4 outer header */
+	__u16 reserved_overhead; /* octets that the MSS clamp allows for on Ethernet, where another data plane's way is narrower */
 	__u32 peer_sessions;     /* sessions one peer may have taught */
 	__u32 learn_rate;        /* new tunnels per second and peer */
 	__u32 learn_burst;
