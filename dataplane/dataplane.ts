@@ -143,6 +143,15 @@ export interface ServiceCounter {
   bytes: bigint;
 }
 
+/** An endpoint of a service, as `SteeringRule` has them. */
+export interface EndpointOfService {
+  /** `SteeringRule.service` */
+  service: number;
+  address: string;
+  /** Absent: whatever the port. */
+  port?: number;
+}
+
 export type EventType =
   | "session-new"
   | "downlink-learnt"
@@ -197,6 +206,10 @@ export interface Dataplane {
   apply(steering: Steering): Promise<void>;
   /** Ends flows of a service at once instead of letting them finish. Returns how many. */
   flushService(service: number): Promise<number>;
+  /** Ends the flows that lead to these endpoints; their next packets are decided anew. Returns how many. */
+  flushEndpoints(endpoints: readonly EndpointOfService[]): Promise<number>;
+  /** How many flows lead to each of these endpoints, in their order. Costs a walk over all flows. */
+  endpointFlows(endpoints: readonly EndpointOfService[]): Promise<number[]>;
   setMode(dataplane: string, mode: Mode): Promise<void>;
   status(): DataplaneStatus[];
   /** Pages through sessions. `ue` and `teid` filter; `offset` and `limit` page; `total` counts what matches. */

@@ -130,6 +130,7 @@ export const ruleService = Type.Object(
           type: Type.Enum(["tcp", "http", "icmp"]),
           port: amount("default: the endpoint's own"),
           path: Type.Optional(text("http only; default: /")),
+          host: Type.Optional(text("http only, what the Host header says; default: the endpoint's address")),
           interval: Type.Optional(text('default: "1s"')),
           timeout: Type.Optional(text('default: "500ms"')),
           up: amount("so many answers make an endpoint up; default: 2"),

@@ -52,6 +52,7 @@ export interface ServiceHealth {
   type: "tcp" | "http" | "icmp";
   port?: string | number;
   path?: string;
+  host?: string;
   interval?: string;
   timeout?: string;
   up?: string | number;
@@ -87,6 +88,8 @@ export interface Health {
   port?: number;
   /** With `http`. */
   path?: string;
+  /** Absent: the endpoint's address. */
+  host?: string;
   intervalMs: number;
   timeoutMs: number;
   /** So many answers make it up, so many failures down. */

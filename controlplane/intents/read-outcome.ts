@@ -227,7 +227,7 @@ function duration(read: Reader, value: unknown, field: string, low: number, stan
 function readHealth(read: Reader, value: unknown, endpoints: EndpointRead[] | undefined): Health | undefined {
   if (value === undefined) return undefined;
   if (!isObject(value)) return read.fail("health", 'must be an object such as {"type": "tcp"}');
-  read.known(value, "health.", ["type", "port", "path", "interval", "timeout", "up", "down"]);
+  read.known(value, "health.", ["type", "port", "path", "host", "interval", "timeout", "up", "down"]);
   if (value.type === undefined) return read.fail("health.type", 'is required: "tcp", "http" or "icmp"');
   const type = read.oneOf(value.type, "health.type", ["tcp", "http", "icmp"] as const);
   if (!type) return undefined;
@@ -241,6 +241,11 @@ function readHealth(read: Reader, value: unknown, endpoints: EndpointRead[] | un
   else if (path !== undefined && (typeof path !== "string" || !/^\/[!-~]{0,1023}$/.test(path))) {
     read.fail("health.path", 'must begin with "/" and have no blanks');
   }
+  const { host } = value;
+  if (host !== undefined && type !== "http") read.fail("health.host", "goes with type http only");
+  else if (host !== undefined && (typeof host !== "string" || !/^[\w.:[\]-]{1,255}$/.test(host))) {
+    read.fail("health.host", 'must be a host name, as in "shop.example" or "shop.example:8080"');
+  }
   const intervalMs = duration(read, value.interval, "health.interval", 100, 1000);
   const timeoutMs = duration(read, value.timeout, "health.timeout", 10, Math.min(500, intervalMs));
   if (timeoutMs > intervalMs) read.fail("health.timeout", "must not be longer than the interval");
@@ -250,6 +255,7 @@ function readHealth(read: Reader, value: unknown, endpoints: EndpointRead[] | un
     type,
     ...(port !== undefined && { port }),
     ...(typeof path === "string" && { path }),
+    ...(typeof host === "string" && { host }),
     intervalMs,
     timeoutMs,
     up: count("up", 2),

@@ -17,6 +17,7 @@ declare module "raw-socket" {
     close(): void;
     on(event: "error", listener: (error: Error) => void): void;
     on(event: "close", listener: () => void): void;
+    on(event: "message", listener: (octets: Buffer, source: string) => void): void;
   }
   const raw: {
     createSocket(options: { protocol: number; addressFamily: number }): RawSocket;

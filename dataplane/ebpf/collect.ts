@@ -12,10 +12,11 @@
  */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { isMapped } from "../address.ts";
-import type { DataplaneEvent } from "../dataplane.ts";
+import type { DataplaneEvent, EndpointOfService } from "../dataplane.ts";
 import type { Buckets } from "./apply.ts";
 import { type BpfMap, UpdateFlag } from "./bpf-map.ts";
 import * as c from "./consts.ts";
+import { endpointFinder } from "./endpoint-flows.ts";
 import { ueText } from "./events.ts";
 import type { Kernel } from "./kernel.ts";
 import * as layout from "./layout.ts";
@@ -374,8 +375,32 @@ export class Collector {
     return this.flush((view, at) => view.getUint16(at + offset.service, true) === service);
   }
 
+  /** Ends the flows that lead to these endpoints. Returns how many. */
+  flushEndpoints(endpoints: readonly EndpointOfService[]): Promise<number> {
+    const endpointOf = endpointFinder(endpoints);
+    return this.flush((view, at, key) => endpointOf(view, at, key) !== undefined);
+  }
+
+  /** How many flows lead to each of these. */
+  async endpointFlows(endpoints: readonly EndpointOfService[]): Promise<number[]> {
+    const endpointOf = endpointFinder(endpoints);
+    const found = endpoints.map(() => 0);
+    const slice = { time: Date.now() };
+    for (const { keys, values, count } of this.kernel.map("flows").batches(BATCH)) {
+      const view = layout.viewOver(values);
+      for (let i = 0; i < count; i++) {
+        const key = keys.subarray(i * layout.flowKey.size, (i + 1) * layout.flowKey.size);
+        if (key[layout.flowKey.offset.reply]) continue;
+        const index = endpointOf(view, i * layout.flow.size, key);
+        if (index !== undefined) found[index]!++;
+      }
+      await this.pause(slice);
+    }
+    return found;
+  }
+
   /** Ends taken flows, both entries. Returns how many flows. */
-  private async flush(isUnwanted: (view: DataView, at: number) => boolean): Promise<number> {
+  private async flush(isUnwanted: (view: DataView, at: number, key: Uint8Array) => boolean): Promise<number> {
     const map = this.kernel.map("flows");
     const { offset, size } = layout.flow;
     const keySize = layout.flowKey.size;
@@ -386,8 +411,8 @@ export class Collector {
       const dead: Uint8Array[] = [];
       for (let i = 0; i < count; i++) {
         const at = i * size;
-        if (view.getUint8(at + offset.action) === c.ACTION_PASS || !isUnwanted(view, at)) continue;
         const key = keys.slice(i * keySize, (i + 1) * keySize);
+        if (view.getUint8(at + offset.action) === c.ACTION_PASS || !isUnwanted(view, at, key)) continue;
         dead.push(key);
         if (key[layout.flowKey.offset.reply]) continue;
         flows++;

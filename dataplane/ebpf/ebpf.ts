@@ -19,6 +19,7 @@ import {
   DataplaneError,
   type DataplaneEvent,
   type DataplaneStatus,
+  type EndpointOfService,
   type Mode,
   type ServiceCounter,
   type Session,
@@ -243,6 +244,14 @@ export class EbpfDataplane implements Dataplane {
 
   async flushService(service: number): Promise<number> {
     return this.#running().collector.flushService(service);
+  }
+
+  async flushEndpoints(endpoints: readonly EndpointOfService[]): Promise<number> {
+    return this.#running().collector.flushEndpoints(endpoints);
+  }
+
+  async endpointFlows(endpoints: readonly EndpointOfService[]): Promise<number[]> {
+    return this.#running().collector.endpointFlows(endpoints);
   }
 
   async setMode(name: string, mode: Mode): Promise<void> {

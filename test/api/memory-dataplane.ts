@@ -12,6 +12,7 @@ import {
   DataplaneError,
   type DataplaneEvent,
   type DataplaneStatus,
+  type EndpointOfService,
   type Mode,
   type ServiceCounter,
   type Session,
@@ -28,6 +29,8 @@ export class MemoryDataplane implements Dataplane {
   readonly known: Session[] = [];
   samples: CounterSample[] = [];
   serviceSamples: ServiceCounter[] = [];
+  /** By address of their endpoint. */
+  readonly flowsOf = new Map<string, number>();
   /** What refuses the next changes. */
   refuse: DataplaneError | Error | undefined;
   /** Runs while a change is being applied. */
@@ -63,6 +66,15 @@ export class MemoryDataplane implements Dataplane {
   async flushService(service: number): Promise<number> {
     this.calls.push(`flush ${service}`);
     return 0;
+  }
+
+  async flushEndpoints(endpoints: readonly EndpointOfService[]): Promise<number> {
+    for (const { service, address, port } of endpoints) this.calls.push(`flush ${service} ${address} ${port ?? "any"}`);
+    return endpoints.length;
+  }
+
+  async endpointFlows(endpoints: readonly EndpointOfService[]): Promise<number[]> {
+    return endpoints.map(({ address }) => this.flowsOf.get(address) ?? 0);
   }
 
   async setMode(dataplane: string, mode: Mode): Promise<void> {

@@ -70,6 +70,8 @@ interface FlowOptions {
   epoch?: number;
   service?: number;
   action?: number;
+  endpoint?: string;
+  endpointPort?: number;
 }
 
 /** A flow of that session to 203.0.113.80, both entries unless `down` is absent. Returns the uplink entry's key. */
@@ -93,8 +95,8 @@ function flow(options: FlowOptions): Uint8Array {
       session: slot,
       epoch,
       last_seen: ago(up),
-      translated: addressOctets("10.60.0.10"),
-      translated_port: 8080,
+      translated: addressOctets(options.endpoint ?? "10.60.0.10"),
+      translated_port: options.endpointPort ?? 8080,
       translated_ue_port: port,
     }),
   );
@@ -199,6 +201,37 @@ test("flushing a service ends its flows and no others", async () => {
   const mine = [5, 6].map((port) => flow({ slot: 0, port, protocol: 17, up: 0, down: 0, service: 9 }));
   assert.is(await collector.flushService(9), 2);
   assert.equal(mine.map(present), [false, false]);
+  assert.is(entries(), kept);
+});
+
+test("A18: flushing endpoints ends the flows that lead there, by both of their entries, and no others", async () => {
+  const kept = entries();
+  const of = (port: number, endpoint: string, endpointPort: number, service = 9, protocol = 17) =>
+    flow({ slot: 0, port, protocol, up: 0, down: 0, service, endpoint, endpointPort });
+  const flows = {
+    other: of(5, "10.60.0.11", 80),
+    port: of(6, "10.60.0.10", 80),
+    otherPort: of(7, "10.60.0.10", 81),
+    otherService: of(8, "10.60.0.10", 80, 8),
+    icmp: of(9, "10.60.0.10", 9, 9, 1),
+    six: of(10, "2001:db8:60::10", 443),
+  };
+  const ends = [
+    { service: 9, address: "10.60.0.10", port: 80 },
+    { service: 9, address: "2001:db8:60::10" },
+    { service: 9, address: "10.60.0.77" },
+  ];
+  assert.equal(await collector.endpointFlows(ends), [2, 1, 0]);
+  assert.is(await collector.flushEndpoints(ends), 3);
+  assert.equal(await collector.endpointFlows(ends), [0, 0, 0]);
+  const left = Object.entries(flows).filter(([, one]) => present(one));
+  assert.equal(
+    left.map(([name]) => name),
+    ["other", "otherPort", "otherService"],
+  );
+  assert.is(await collector.flushEndpoints([{ service: 9, address: "10.60.0.10" }]), 1, "whatever the port");
+  await collector.flushService(8);
+  await collector.flushService(9);
   assert.is(entries(), kept);
 });
 

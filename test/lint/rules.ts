@@ -39,6 +39,8 @@ export const appliers: Record<string, readonly string[]> = {
   "dataplane/ebpf/command.ts": ["child_process"],
   "controlplane/sessions/pinger-socket.ts": ["raw-socket"],
   "controlplane/cli/guard-process.ts": ["child_process"],
+  "controlplane/health/probes.ts": ["net"],
+  "controlplane/health/echo-socket.ts": ["raw-socket"],
 };
 
 const longest = 450;
