@@ -9,14 +9,15 @@
 import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
-import type { BackendConfig, Dataplane, Mode } from "../dataplane/dataplane.ts";
+import type { BackendConfig, Dataplane } from "../dataplane/dataplane.ts";
 import type { SlowPath } from "../dataplane/slow-path.ts";
-import type { ApiContext, Modes, Server } from "./api/context.ts";
+import type { ApiContext, Server } from "./api/context.ts";
 import { EventHub } from "./api/events.ts";
 import { createServer, type ServerOptions } from "./api/server.ts";
 import type { ApiConfig, SiteConfig } from "./config/site.ts";
-import { messageOf, Problem } from "./errors.ts";
-import { siteFacts } from "./intents/context.ts";
+import { Dataplanes, type Reloaded } from "./dataplanes/dataplanes.ts";
+import { Problem } from "./errors.ts";
+import { type SiteFacts, siteFacts } from "./intents/context.ts";
 import { Services, type ServicesOptions } from "./intents/services.ts";
 import { ServiceSets } from "./intents/sets.ts";
 import { Metrics } from "./metrics/metrics.ts";
@@ -40,21 +41,20 @@ export interface AgentOptions {
   log: Logger;
   /** Starts the process that takes an armed change back when this one is dead by then. */
   guard?: () => void;
+  /** Reads site.yaml again, for `reload`. @throws ConfigurationError */
+  read?: () => SiteConfig;
 }
 
-/** As configured, and as set over the API, which wins. */
-export function withStoredModes(backend: BackendConfig, store: Pick<Store, "modes">): BackendConfig {
-  const modes = store.modes();
-  return {
-    ...backend,
-    dataplanes: backend.dataplanes.map((one) => ({ ...one, mode: modes.get(one.name) ?? one.mode })),
+/** What a site says about services; asked for whenever a service is judged, because data planes come and go. */
+export function servicesAt(site: () => SiteConfig): Pick<ServicesOptions, "protect" | "rules" | "site"> {
+  const { protect, backend } = site();
+  let known: { of: SiteConfig; facts: SiteFacts } | undefined;
+  const facts = (): SiteFacts => {
+    const config = site();
+    if (known?.of !== config) known = { of: config, facts: siteFacts(config) };
+    return known.facts;
   };
-}
-
-/** What a site says about services. */
-export function servicesAt(config: SiteConfig): Pick<ServicesOptions, "protect" | "rules" | "site"> {
-  const facts = siteFacts(config);
-  return { protect: config.protect, rules: config.backend.limits.rules, site: () => facts };
+  return { protect, rules: backend.limits.rules, site: facts };
 }
 
 const collectMs = 1000;
@@ -78,37 +78,6 @@ export function readSecrets({ tls, token, tokenFile }: ApiConfig): ServerOptions
   };
 }
 
-/** Modes as configured, and as they were set over the API, which wins and is remembered. */
-class ModeKeeper implements Modes {
-  constructor(
-    private readonly configuredModes: Map<string, Mode>,
-    private readonly store: Store,
-    private readonly dataplane: () => Dataplane,
-  ) {}
-
-  configured(dataplane: string): Mode | undefined {
-    return this.configuredModes.get(dataplane);
-  }
-
-  async set(name: string, mode: Mode | "configured"): Promise<void> {
-    const configured = this.configuredModes.get(name);
-    if (configured === undefined) throw new Problem("not-found", `there is no data plane "${name}"`);
-    // Bypass is for emergencies: it comes first, and is remembered if that is possible.
-    try {
-      await this.dataplane().setMode(name, mode === "configured" ? configured : mode);
-    } catch (error) {
-      throw new Problem("dataplane-refused", `the mode has not changed: ${messageOf(error)}`, {}, { cause: error });
-    }
-    try {
-      if (mode === "configured") this.store.clearMode(name);
-      else this.store.setMode(name, mode);
-    } catch (error) {
-      const detail = `${name} is in mode ${mode}, but a restart will not remember it: ${messageOf(error)}`;
-      throw new Problem("store-failed", detail, {}, { cause: error });
-    }
-  }
-}
-
 export class Agent {
   readonly #options: AgentOptions;
   /** What `stop` has to undo, last first. */
@@ -117,6 +86,8 @@ export class Agent {
   readonly #warnedFull = new Map<string, number>();
   #server: Server | undefined;
   #services: Services | undefined;
+  #dataplanes: Dataplanes | undefined;
+  #events: EventHub | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -133,19 +104,26 @@ export class Agent {
   }
 
   async #start(): Promise<void> {
-    const { config, log } = this.#options;
+    const { config, log, read } = this.#options;
     const secrets = readSecrets(config.api);
     this.#undo.push(lock(config.stateDir));
     const store = new Store(config.stateDir, { indices: config.backend.limits.rules });
     this.#undo.push(() => store.close());
 
-    const configured = new Map(config.backend.dataplanes.map(({ name, mode }) => [name, mode]));
-    const { dataplane, slow, capture = slow } = this.#options.backend(withStoredModes(config.backend, store));
+    const warn = (message: string) => log.warn({ part: "dataplanes" }, message);
+    const dataplanes = new Dataplanes({ config, store, warn, ...(read && { read }) });
+    const { dataplane, slow, capture = slow } = this.#options.backend(dataplanes.wanted());
 
     const events = new EventHub();
+    this.#events = events;
     const limits = config.backend.limits;
     const { guard } = this.#options;
-    const services = new Services({ ...servicesAt(config), store, dataplane, ...(guard && { guard }) });
+    const services = new Services({
+      ...servicesAt(() => dataplanes.config),
+      store,
+      dataplane,
+      ...(guard && { guard }),
+    });
     this.#services = services;
     const sets = new ServiceSets({
       services,
@@ -187,11 +165,24 @@ export class Agent {
     sets.start();
     this.#undo.push(() => sets.stop());
     this.#missing.delete("services");
+    dataplanes.connect({ dataplane, services });
+    this.#dataplanes = dataplanes;
     this.#collectEverySecond(dataplane);
 
-    const modes = new ModeKeeper(configured, store, () => dataplane);
     const missing = () => [...this.#missing];
-    const context: ApiContext = { services, sets, dataplane, modes, events, metrics, missing, log, version };
+    const reload = () => this.reload();
+    const context: ApiContext = {
+      services,
+      sets,
+      dataplane,
+      dataplanes,
+      reload,
+      events,
+      metrics,
+      missing,
+      log,
+      version,
+    };
     if (capture) context.capture = capture;
     const server = await createServer(context, secrets);
     this.#server = server;
@@ -199,6 +190,15 @@ export class Agent {
     await server.listen({ host: config.api.host, port: config.api.port });
     this.#missing.delete("api");
     log.info({ site: config.name, services: services.list().length, listen: this.address() }, "ready");
+  }
+
+  /** Reads site.yaml again and makes it true, all or nothing. @throws Problem */
+  async reload(): Promise<Reloaded> {
+    if (!this.#dataplanes) throw new Problem("not-ready", "the agent is still starting: try again");
+    const reloaded = await this.#dataplanes.reload();
+    this.#options.log.info(reloaded, "reloaded");
+    this.#events?.publish({ type: "reloaded", time: Date.now(), ...reloaded });
+    return reloaded;
   }
 
   /** At most once a minute and data plane: a flood must not fill the log. */

@@ -22,6 +22,8 @@ export const problems = {
   "several-services": { status: 409, title: "Several services are meant" },
   unconfirmed: { status: 409, title: "A change waits to be confirmed" },
   "not-armed": { status: 409, title: "No change waits to be confirmed" },
+  overlap: { status: 409, title: "It meets what another data plane has" },
+  "needs-restart": { status: 409, title: "The change needs a restart" },
   busy: { status: 409, title: "Already in use" },
   "body-too-large": { status: 413, title: "The body is too large" },
   "path-too-long": { status: 414, title: "The path is too long" },
@@ -48,13 +50,15 @@ export interface ProblemDocument {
   errors?: FieldError[];
   /** Names of services that the request met. */
   services?: string[];
+  /** Names of data planes that the request met. */
+  dataplanes?: string[];
   /** What refused: a map, a program, an adapter. */
   object?: string;
   /** When the change that waits to be confirmed takes itself back: ISO 8601. */
   until?: string;
 }
 
-export type ProblemExtras = Pick<ProblemDocument, "errors" | "services" | "object" | "until">;
+export type ProblemExtras = Pick<ProblemDocument, "errors" | "services" | "dataplanes" | "object" | "until">;
 
 /** An error that is meant to be shown. */
 export class Problem extends Error {

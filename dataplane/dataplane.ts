@@ -211,6 +211,15 @@ export interface Dataplane {
   /** How many flows lead to each of these endpoints, in their order. Costs a walk over all flows. */
   endpointFlows(endpoints: readonly EndpointOfService[]): Promise<number[]>;
   setMode(dataplane: string, mode: Mode): Promise<void>;
+  /** Adds a data plane while the others carry traffic. @throws DataplaneError and nothing has changed */
+  add(config: DataplaneConfig): Promise<void>;
+  /**
+   * Gives a data plane other settings in place; its adapters and plugin stay. Sessions that its pools and peers no longer
+   * allow end. @throws DataplaneError and the old settings hold
+   */
+  change(config: DataplaneConfig): Promise<void>;
+  /** Takes a data plane away: its sessions end, its wire stays bridged. With `unwire` the adapters are left as found. */
+  remove(dataplane: string, options: { unwire: boolean }): Promise<void>;
   status(): DataplaneStatus[];
   /** Pages through sessions. `ue` and `teid` filter; `offset` and `limit` page; `total` counts what matches. */
   sessions(query: { ue?: string; teid?: number; dataplane?: string; offset?: number; limit?: number }): {

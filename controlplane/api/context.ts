@@ -5,25 +5,24 @@
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Logger } from "pino";
-import type { Dataplane, Mode } from "../../dataplane/dataplane.ts";
+import type { Dataplane } from "../../dataplane/dataplane.ts";
 import type { SlowPath } from "../../dataplane/slow-path.ts";
+import type { Dataplanes, Reloaded } from "../dataplanes/dataplanes.ts";
 import type { Services } from "../intents/services.ts";
 import type { ServiceSets } from "../intents/sets.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 import type { EventHub } from "./events.ts";
 
-/** Changes the mode of a data plane and remembers it. */
-export interface Modes {
-  configured(dataplane: string): Mode | undefined;
-  /** @throws Problem */
-  set(dataplane: string, mode: Mode | "configured"): Promise<void>;
-}
+/** Changes data planes and their modes, and remembers it. All throw Problem. */
+export type DataplaneSet = Pick<Dataplanes, "configured" | "origin" | "set" | "add" | "remove">;
 
 export interface ApiContext {
   services: Services;
   sets: ServiceSets;
   dataplane: Dataplane;
-  modes: Modes;
+  dataplanes: DataplaneSet;
+  /** @throws Problem */
+  reload(): Promise<Reloaded>;
   events: EventHub;
   metrics: Metrics;
   /** Absent where the back end cannot capture. */

@@ -1,13 +1,13 @@
 /**
- * What goes on at this site? Sessions, data planes, counters (DESIGN, "External contract").
+ * What goes on at this site? Sessions and counters (DESIGN, "External contract").
  *
  * Everything is read from the kernel when it is asked for.
  */
 import { counters as table } from "../../dataplane/counters.ts";
-import type { Mode, Session } from "../../dataplane/dataplane.ts";
+import type { Session } from "../../dataplane/dataplane.ts";
 import { Problem } from "../errors.ts";
 import { AddressError, formatAddress, parseAddress, parsePrefix } from "../intents/prefix.ts";
-import type { ApiContext, Routes } from "./context.ts";
+import type { Routes } from "./context.ts";
 import * as schemas from "./schemas.ts";
 
 const tags = ["Management"];
@@ -43,16 +43,8 @@ const sessionBody = (session: Session) => ({
   bearers: session.bearers.map((bearer) => ({ ...bearer, teid: formatTeid(bearer.teid) })),
 });
 
-function statusBody({ dataplane, modes }: ApiContext) {
-  return dataplane
-    .status()
-    .map((status) => ({ ...status, configuredMode: modes.configured(status.name) ?? status.mode }));
-}
-
-const noSuch = (name: string) => new Problem("not-found", `there is no data plane "${name.slice(0, 80)}"`);
-
 export const managementRoutes: Routes = (app, context) => {
-  const { dataplane, modes, services } = context;
+  const { dataplane, services } = context;
 
   app.get<{ Querystring: { ue?: string; teid?: string; dataplane?: string; offset?: number; limit?: number } }>(
     "/api/v1/sessions",
@@ -71,70 +63,6 @@ export const managementRoutes: Routes = (app, context) => {
       return { total: found.total, offset, limit, sessions: found.sessions.map(sessionBody) };
     },
   );
-
-  app.get(
-    "/api/v1/dataplanes",
-    {
-      schema: {
-        tags,
-        summary: "Wires: mode, adapters and the path that frames take, programs",
-        querystring: schemas.nothing,
-        response: { 200: schemas.dataplanes, ...schemas.commonProblems },
-      },
-    },
-    () => statusBody(context),
-  );
-
-  app.get<{ Params: { name: string } }>(
-    "/api/v1/dataplanes/:name",
-    {
-      schema: {
-        tags,
-        summary: "One wire",
-        params: schemas.dataplaneName,
-        querystring: schemas.nothing,
-        response: { 200: schemas.dataplane, ...schemas.commonProblems, ...schemas.notFound },
-      },
-    },
-    (request) => {
-      const found = statusBody(context).find((status) => status.name === request.params.name);
-      if (!found) throw noSuch(request.params.name);
-      return found;
-    },
-  );
-
-  app.put<{ Params: { name: string }; Body: { mode: Mode | "configured" } }>(
-    "/api/v1/dataplanes/:name/mode",
-    {
-      schema: {
-        tags,
-        summary: "Bypass, observe or offload, at once and kept over restarts",
-        params: schemas.dataplaneName,
-        body: schemas.modeBody,
-        querystring: schemas.nothing,
-        response: { 200: schemas.dataplane, ...schemas.commonProblems, ...schemas.notFound, ...schemas.refused },
-      },
-    },
-    async (request) => {
-      const { name } = request.params;
-      if (modes.configured(name) === undefined) throw noSuch(name);
-      await modes.set(name, request.body.mode);
-      const now = statusBody(context).find((status) => status.name === name);
-      if (!now) throw noSuch(name);
-      context.log.info({ dataplane: name, mode: now.mode, request: request.id }, "mode-changed");
-      context.events.publish({ type: "mode-changed", time: Date.now(), dataplane: name, mode: now.mode });
-      return now;
-    },
-  );
-
-  const notYet = () => {
-    throw new Problem("not-in-release", "hot plug is not in this release: change site.yaml and restart the agent");
-  };
-  const hotPlug = (summary: string) => ({
-    schema: { tags, summary, response: { ...schemas.notInRelease, ...schemas.commonProblems } },
-  });
-  app.post("/api/v1/dataplanes", hotPlug("Add a wire (not in this release)"), notYet);
-  app.delete("/api/v1/dataplanes/:name", hotPlug("Remove a wire (not in this release)"), notYet);
 
   app.get(
     "/api/v1/counters",

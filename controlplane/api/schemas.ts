@@ -5,6 +5,7 @@
  * intents/validate.ts instead, which can say more; queries and the small bodies are judged by these.
  */
 import Type from "typebox";
+import { siteSchema } from "../config/schema.ts";
 import { service } from "./service-schemas.ts";
 
 const text = (description: string) => Type.String({ description });
@@ -23,6 +24,7 @@ export const problem = Type.Object(
     instance: Type.Optional(Type.String()),
     errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), message: Type.String() }, closed))),
     services: Type.Optional(Type.Array(Type.String())),
+    dataplanes: Type.Optional(Type.Array(Type.String())),
     object: Type.Optional(Type.String()),
     until: Type.Optional(text("when the change that waits to be confirmed takes itself back")),
   },
@@ -139,6 +141,7 @@ export const dataplane = Type.Object(
     plugin: Type.Enum(["gtp", "ethernet"]),
     mode,
     configuredMode: mode,
+    origin: Type.Enum(["site.yaml", "api"], { description: "who named it" }),
     ports: Type.Array(
       Type.Object(
         {
@@ -160,6 +163,31 @@ export const dataplane = Type.Object(
   closed,
 );
 export const dataplanes = Type.Array(dataplane);
+/** Judged with the whole site by config/checks.ts, which can say more. */
+export const dataplaneSection = siteSchema.properties.dataplanes.items;
+export const overlap = { 409: answer("It meets another data plane: name, adapter or UE pool; says which") };
+export const removeDataplaneQuery = Type.Object(
+  {
+    unwire: Type.Optional({
+      ...flag,
+      description: "true: leave the adapters as found; else the bridge carries the wire",
+    }),
+  },
+  closed,
+);
+export const reloaded = Type.Object(
+  {
+    added: Type.Array(Type.String()),
+    changed: Type.Array(Type.String()),
+    replaced: Type.Array(Type.String({ description: "other adapters or another plug-in: its sessions have ended" })),
+    removed: Type.Array(Type.String()),
+    protect: Type.Boolean({ description: "other prefixes are protected" }),
+  },
+  closed,
+);
+export const needsRestart = {
+  409: answer("Overlap with another data plane, or a change that needs a restart; says which"),
+};
 
 export const counters = Type.Object(
   {

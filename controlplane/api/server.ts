@@ -14,6 +14,7 @@ import fastify, { type FastifyReply, type FastifyRequest, type FastifyServerOpti
 import type { TSchema } from "typebox";
 import { Problem } from "../errors.ts";
 import type { ApiContext, Server } from "./context.ts";
+import { dataplaneRoutes } from "./dataplane-routes.ts";
 import { guard, requester } from "./guard.ts";
 import { healthRoutes } from "./health-routes.ts";
 import { managementRoutes } from "./management-routes.ts";
@@ -173,6 +174,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   serviceRoutes(app, routed);
   setRoutes(app, routed);
   managementRoutes(app, routed);
+  dataplaneRoutes(app, routed);
   streamRoutes(app, routed);
   monitorRoutes(app, routed);
   healthRoutes(app, routed);

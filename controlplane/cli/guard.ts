@@ -9,9 +9,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { servicesAt, withStoredModes } from "../agent.ts";
+import { servicesAt } from "../agent.ts";
 import { loadSite } from "../config/load.ts";
 import type { SiteConfig } from "../config/site.ts";
+import { Dataplanes } from "../dataplanes/dataplanes.ts";
 import { messageOf } from "../errors.ts";
 import { takeBackStored, timeLeft } from "../intents/confirmation.ts";
 import { Services } from "../intents/services.ts";
@@ -35,15 +36,17 @@ async function takeBack(config: SiteConfig, { storeOnly = false } = {}): Promise
       if (!armed || timeLeft(armed) > 0) return;
       const { EbpfDataplane } = await import("../../dataplane/ebpf/ebpf.ts");
       const { inForce } = await import("../../dataplane/ebpf/in-force.ts");
-      if (storeOnly || !(await inForce(config.backend))) {
+      const dataplanes = new Dataplanes({ config, store, warn: say });
+      const backend = dataplanes.wanted();
+      if (storeOnly || !(await inForce(backend))) {
         takeBackStored(store, armed);
         say(`taken back in the store; ${storeOnly ? "the data plane refuses" : "no program is in force"}`);
         return;
       }
-      const dataplane = new EbpfDataplane(withStoredModes(config.backend, store));
+      const dataplane = new EbpfDataplane(backend);
       await dataplane.start();
       try {
-        await new Services({ ...servicesAt(config), store, dataplane }).start();
+        await new Services({ ...servicesAt(() => dataplanes.config), store, dataplane }).start();
         say("taken back, no agent was there");
       } finally {
         await dataplane.stop();

@@ -11,6 +11,7 @@ import { version } from "../version.ts";
 import { applyVerb, confirmVerb, historyVerb, rollbackVerb } from "./changes.ts";
 import { checkVerb } from "./check.ts";
 import { CliError, defaultApi } from "./client.ts";
+import { dataplaneVerb, reloadVerb } from "./dataplane.ts";
 import { elsewhere } from "./elsewhere.ts";
 import { monitorVerb } from "./monitor.ts";
 import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb, traceVerb } from "./verbs.ts";
@@ -66,6 +67,8 @@ export function program(): Command {
     .addOption(config())
     .option("--once", "look once: for a service manager's timer")
     .action(async (options) => (await import("./guard.ts")).guard(options));
+  dataplaneVerb(offramp.command("dataplane"), api);
+  reloadVerb(api(offramp.command("reload")));
   bypassVerb(api(offramp.command("bypass")));
   captureVerb(api(offramp.command("capture")));
   monitorVerb(api(offramp.command("monitor")));

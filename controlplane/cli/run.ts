@@ -1,7 +1,8 @@
 /**
  * `offramp run`: the appliance in the foreground, in whatever network namespace it is started in.
  *
- * SIGTERM and SIGINT end the process and leave offloaded traffic flowing; a second signal ends it at once.
+ * SIGTERM and SIGINT end the process and leave offloaded traffic flowing; a second signal ends it at once. SIGHUP reads
+ * site.yaml again.
  */
 import pino from "pino";
 import { EbpfDataplane } from "../../dataplane/ebpf/ebpf.ts";
@@ -24,6 +25,7 @@ export async function run({ config: path, logLevel = "info" }: RunOptions): Prom
     config,
     log,
     guard: () => startGuard(path, config.stateDir, (error) => log.error({ err: error }, "no guard could be started")),
+    read: () => loadSite(path),
     backend: (backend) => {
       const dataplane = new EbpfDataplane(backend);
       return { dataplane, slow: dataplane.slow };
@@ -40,6 +42,9 @@ export async function run({ config: path, logLevel = "info" }: RunOptions): Prom
         resolve();
       });
     }
+  });
+  process.on("SIGHUP", () => {
+    agent.reload().catch((error: unknown) => log.error({ err: error }, `not reloaded: ${messageOf(error)}`));
   });
   process.on("uncaughtException", (error) => {
     // Programs and maps go on; a service manager starts the agent again, which adopts them.

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { parseDocument } from "yaml";
 import type { Steering } from "../../dataplane/steering.ts";
 import { loadSite } from "../config/load.ts";
+import { Dataplanes } from "../dataplanes/dataplanes.ts";
 import { messageOf, Problem } from "../errors.ts";
 import { type SiteFacts, siteFacts } from "../intents/context.ts";
 import type { Service } from "../intents/model.ts";
@@ -40,10 +41,12 @@ export async function fromAgent(client: Client): Promise<Source> {
 
 export function fromStore(path: string): Source {
   const config = loadSite(path);
-  const site = siteFacts(config);
-  if (!existsSync(join(config.stateDir, storeFile))) return { services: [], protect: config.protect, site };
+  if (!existsSync(join(config.stateDir, storeFile))) {
+    return { services: [], protect: config.protect, site: siteFacts(config) };
+  }
   const store = new Store(config.stateDir);
   try {
+    const site = siteFacts(new Dataplanes({ config, store, warn: () => undefined }).config);
     return { services: store.services(), protect: config.protect, site };
   } finally {
     store.close();

@@ -45,7 +45,7 @@ export class ConfigurationError extends Error {
 export const formatError = (file: string, { line, column, path, message }: ConfigError): string =>
   `${file}:${line}:${column}: ${path ? `${path} ` : ""}${message}`;
 
-const formatPath = (path: Path): string =>
+export const formatPath = (path: Path): string =>
   path.map((part, index) => (typeof part === "number" ? `[${part}]` : `${index > 0 ? "." : ""}${part}`)).join("");
 
 const pointer = (text: string): string[] =>
@@ -164,6 +164,14 @@ function schemaErrors(value: unknown): Finding[] {
   return found;
 }
 
+/** Everything that is wrong with the value of a `site.yaml`. */
+export function findings(value: object): Finding[] {
+  const fromSchema = schemaErrors(value);
+  const broken = fromSchema.map(({ path }) => formatPath(path));
+  const fromChecks = check(value as SiteFile).filter(({ path }) => !broken.includes(formatPath(path)));
+  return [...fromSchema, ...fromChecks];
+}
+
 export interface LoadOptions {
   /** As errors name it. */
   file?: string;
@@ -190,18 +198,14 @@ export function parseSite(text: string, { file = "site.yaml" }: LoadOptions = {}
     const place = locate(document, lines, [], false);
     throw new ConfigurationError(file, [{ ...place, path: "", message: "must hold settings: site, dataplanes, …" }]);
   }
-  const fromSchema = schemaErrors(value);
-  const broken = fromSchema.map(({ path }) => formatPath(path));
-  const site = value as SiteFile;
-  const fromChecks = check(site).filter(({ path }) => !broken.includes(formatPath(path)));
-  for (const { path, key, message } of [...fromSchema, ...fromChecks]) {
+  for (const { path, key, message } of findings(value)) {
     errors.push({ ...locate(document, lines, path, key ?? false), path: formatPath(path), message });
   }
   if (errors.length > 0) {
     errors.sort((a, b) => a.line - b.line || a.column - b.column);
     throw new ConfigurationError(file, errors);
   }
-  return siteConfig(site);
+  return siteConfig(value as SiteFile);
 }
 
 /** @throws ConfigurationError, also when the file cannot be read */

@@ -39,6 +39,8 @@ export interface SiteConfig {
   /** The appliance's own addresses among them: canonical prefixes of one address each. */
   own: string[];
   api: ApiConfig;
+  /** As it was written: what is added to it later is checked against the whole. */
+  file: SiteFile;
   /** Named so that nothing pretends: this release reserves the section and runs nothing for it. */
   mep?: SiteFile["mep"];
 }
@@ -115,6 +117,7 @@ export function siteConfig(file: SiteFile): SiteConfig {
     protect: [...new Set([...canonical(file.protect), ...ownAddresses(file)])],
     own: [...new Set(ownAddresses(file))],
     api: apiConfig(file.api),
+    file,
     ...(file.mep && { mep: file.mep }),
   };
 }

@@ -77,7 +77,7 @@ export function refuseConflicts(intent: Intent, others: Iterable<Intent>): void 
 
 export class Services {
   readonly #options: ServicesOptions;
-  readonly #protect: Prefix[];
+  #protect: Prefix[];
   readonly confirmation: Confirmation;
   #entries: Entries = new Map();
   /** Made when it is asked for, and again after a change. */
@@ -112,6 +112,15 @@ export class Services {
   /** Applies the same services again, because conditions have changed. @throws DataplaneError and the old steering stays */
   refresh(): Promise<void> {
     return this.#serialise(() => this.#options.dataplane.apply(this.steering()));
+  }
+
+  /** Other prefixes are protected from now on. @throws DataplaneError and the old ones stay */
+  setProtect(protect: string[]): Promise<void> {
+    return this.#serialise(async () => {
+      await this.#options.dataplane.apply(this.#compile(this.#entries, protect));
+      this.#options.protect = protect;
+      this.#protect = protect.map(parsePrefix);
+    });
   }
 
   list(): Service[] {
@@ -317,8 +326,8 @@ export class Services {
     );
   }
 
-  #compile(entries: Entries): Steering {
-    const { protect, conditions, vniBase } = this.#options;
+  #compile(entries: Entries, protect = this.#options.protect): Steering {
+    const { conditions, vniBase } = this.#options;
     return compile(entries.values(), protect, { conditions, vniBase });
   }
 

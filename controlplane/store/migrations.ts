@@ -53,4 +53,13 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    version: 3,
+    sql: `
+      CREATE TABLE dataplane (          -- what was added or removed over the API, on top of site.yaml
+        name TEXT PRIMARY KEY,
+        section TEXT                    -- as it was given, JSON; NULL: removed
+      ) STRICT;
+    `,
+  },
 ];

@@ -227,6 +227,25 @@ export class Store {
     this.#database.prepare("DELETE FROM mode WHERE dataplane = ?").run(dataplane);
   }
 
+  /** By name, in the order in which they came: what was added over the API; null where it was removed. */
+  dataplanes(): Map<string, unknown> {
+    const rows = this.#database.prepare("SELECT name, section FROM dataplane ORDER BY rowid").all() as {
+      name: string;
+      section: string | null;
+    }[];
+    return new Map(rows.map(({ name, section }) => [name, section === null ? null : JSON.parse(section)]));
+  }
+
+  /** All notes about data planes at once. Modes of those in `gone` are forgotten. */
+  noteDataplanes(notes: ReadonlyMap<string, unknown>, gone: readonly string[] = []): void {
+    this.#database.transaction(() => {
+      this.#database.prepare("DELETE FROM dataplane").run();
+      const insert = this.#database.prepare("INSERT INTO dataplane (name, section) VALUES (?, ?)");
+      for (const [name, section] of notes) insert.run(name, section === null ? null : JSON.stringify(section));
+      for (const name of gone) this.clearMode(name);
+    })();
+  }
+
   close(): void {
     if (this.#database.open) this.#database.close();
   }

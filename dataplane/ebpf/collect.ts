@@ -429,14 +429,16 @@ export class Collector {
     return flows;
   }
 
-  /** Ends all sessions of a data plane that goes. */
-  async removeAll(dataplane: number): Promise<void> {
+  /** Ends sessions of a data plane: all, or those that are unwanted. */
+  async removeAll(dataplane: number, isUnwanted: (slot: number) => boolean = () => true): Promise<void> {
+    let removed = 0;
     for (let attempt = 0; attempt < 3; attempt++) {
       for (const slot of this.tables.slots()) {
-        if (this.tables.word(slot, "dataplane") === dataplane) this.free(slot);
+        if (this.tables.word(slot, "dataplane") !== dataplane || !isUnwanted(slot)) continue;
+        if (this.free(slot)) removed++;
       }
       await yieldToOthers();
     }
-    await this.collect(true);
+    if (removed > 0) await this.collect(true);
   }
 }

@@ -33,17 +33,17 @@ import { Collector } from "./collect.ts";
 import * as c from "./consts.ts";
 import { renderEvent } from "./events.ts";
 import { APPLIANCE, closeLeft, findLeft, Kernel } from "./kernel.ts";
-import { config as configCodec, nextHop as nextHopCodec } from "./layout.ts";
+import { nextHop as nextHopCodec } from "./layout.ts";
 import { LinkKeeper } from "./links.ts";
-import { AsFound, linkOrNone, removeWire } from "./netdev.ts";
+import { AsFound, bridgeName, linkOrNone, removeWire, removeWires } from "./netdev.ts";
 import { NetlinkWatch } from "./netlink.ts";
 import { NextHops } from "./next-hops.ts";
-import { adaptersOf, modes, type Plane } from "./planes.ts";
+import { adaptersOf, allows, fixedDifference, type Plane } from "./planes.ts";
 import { makeVeths, PINGER, removePlumbing, routeReplies, setReturnMtu, TAP } from "./plumbing.ts";
 import { Ring } from "./ring.ts";
 import { SlowPort } from "./slow-port.ts";
 import { Tables } from "./tables.ts";
-import { Tap } from "./tap.ts";
+import { setTapMtu, Tap } from "./tap.ts";
 import { permitted, portName, TrialBench, trialPlane } from "./trial-bench.ts";
 import { Watch } from "./watch.ts";
 import { Wiring } from "./wiring.ts";
@@ -102,6 +102,7 @@ export class EbpfDataplane implements Dataplane {
     const { dataplanes, limits, apps } = this.#config;
     const wiring = this.#wiring;
     const left = await wiring.findLeft(dataplanes);
+    const strays = await wiring.detachStrays(dataplanes);
     try {
       for (const config of dataplanes) await wiring.wire(config, left);
       const veths = await makeVeths(this.#found, wiring.innerMtu());
@@ -122,11 +123,13 @@ export class EbpfDataplane implements Dataplane {
       const through = { port: c.PORT_RETURN, destination, source };
       map("next_hops").update(0, nextHopCodec.encode(through));
       wiring.port(c.PORT_RETURN, veths.far);
-      // Idle times are seen no finer than cached decisions last.
-      const shortest = Math.min(4, ...dataplanes.map((config) => config.idleTimeout));
-      kernel.raiseGeneration({ cacheFor: Math.max(0.1, shortest / 4) });
+      this.#cacheFor();
       this.#nextHops = new NextHops(kernel, through, apps && (await wiring.direct(apps)));
       for (const plane of wiring.planes.values()) await wiring.probe(plane, left);
+      for (const index of strays) {
+        if (!wiring.planeAt(index)) wiring.forget(index);
+        await this.#collector.removeAll(index);
+      }
       for (const plane of wiring.planes.values()) wiring.arm(plane, left);
       for (const { replugged, index } of wiring.planes.values()) {
         if (replugged) await this.#collector.removeAll(index);
@@ -141,8 +144,7 @@ export class EbpfDataplane implements Dataplane {
 
   async #listen(kernel: Kernel, tables: Tables): Promise<void> {
     const wiring = this.#wiring;
-    const mtu = Math.max(1500, ...[...wiring.planes.values()].flatMap((plane) => plane.links.map((link) => link.mtu)));
-    const tap = await Tap.open(TAP, mtu + 128);
+    const tap = await Tap.open(TAP, wiring.longest() + 128);
     wiring.attachAppliance("from_slow", tap.link);
     this.slow.open(kernel, tables, tap);
     this.#monitor = new Watch(kernel, (index) => wiring.nameOf(index));
@@ -155,7 +157,7 @@ export class EbpfDataplane implements Dataplane {
     this.#events.start();
     const remeasure = async (plane: Plane): Promise<void> => {
       await wiring.remeasure(plane);
-      await setReturnMtu(this.#config.apps, wiring.innerMtu());
+      await this.#remeasured();
     };
     this.#links = new LinkKeeper(wiring.planes, (plane) => wiring.rewire(plane), remeasure);
     this.#watch = new NetlinkWatch(() => {
@@ -163,6 +165,27 @@ export class EbpfDataplane implements Dataplane {
       void this.#nextHops?.refresh();
     });
     await this.#links.check();
+  }
+
+  /** Idle times are seen no finer than cached decisions last. */
+  #cacheFor(): void {
+    const each = [...this.#wiring.planes.values()].map((plane) => plane.config.idleTimeout);
+    this.#wiring.kernel.raiseGeneration({ cacheFor: Math.max(0.1, Math.min(4, ...each) / 4) });
+  }
+
+  /** What depends on the lengths that all data planes together allow. */
+  async #remeasured(): Promise<void> {
+    const { apps } = this.#config;
+    this.#wiring.rewriteConfigs();
+    await setReturnMtu(apps, this.#wiring.innerMtu());
+    await setTapMtu(TAP, this.#wiring.longest() + 128);
+    if (apps) await this.#nextHops?.setTooLong(await this.#wiring.isTooShort(apps.interface));
+  }
+
+  /** Changes of the set of data planes: what watches adapters waits. */
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    this.#running();
+    return this.#links!.rest(work);
   }
 
   #emit(event: DataplaneEvent): void {
@@ -196,44 +219,75 @@ export class EbpfDataplane implements Dataplane {
       closeLeft(findLeft([{ ifindex: link.ifindex, name }]));
       xdpDetach(link.ifindex, attached.mode);
     }
+    // Of data planes that the configuration does not name.
+    await this.#wiring.detachStrays([]);
     await removePlumbing();
     if (!unwire) return;
-    for (const name of dataplanes.keys()) await removeWire(name);
+    await removeWires();
     await this.#found.restore();
   }
 
-  /** Adds a data plane while the others carry traffic (A13). */
-  async add(config: DataplaneConfig): Promise<void> {
-    this.#running();
-    const wiring = this.#wiring;
-    if (wiring.planes.has(config.name)) throw new DataplaneError(`there is a data plane ${config.name}`, config.name);
-    const left = await wiring.findLeft([config]);
-    try {
-      const plane = await wiring.wire(config, left);
+  add(config: DataplaneConfig): Promise<void> {
+    return this.#exclusively(async () => {
+      const wiring = this.#wiring;
+      if (wiring.planes.has(config.name)) throw new DataplaneError(`there is a data plane ${config.name}`, config.name);
+      const bridged = (await linkOrNone(bridgeName(config.name))) !== undefined;
+      const left = await wiring.findLeft([config]);
       try {
+        const plane = await wiring.wire(config, left);
         await wiring.probe(plane, left);
-        await setReturnMtu(this.#config.apps, wiring.innerMtu());
+        // What this index was used for before may have left something.
+        await this.#running().collector.removeAll(plane.index);
         wiring.arm(plane);
+        wiring.reattachAppliance();
+        await this.#changed();
       } catch (error) {
-        wiring.planes.delete(config.name);
+        const plane = wiring.planes.get(config.name);
+        if (plane) wiring.disarm(plane);
+        await this.#changed().catch(() => undefined);
+        if (!bridged) await this.#unwire(config);
         throw error;
+      } finally {
+        closeLeft(left);
       }
-      wiring.reattachAppliance();
-      await this.#links?.check();
-    } finally {
-      closeLeft(left);
-    }
+    });
   }
 
-  /** Takes a data plane away; its adapters stay bridged unless `unwire`. Its sessions end. */
-  async remove(name: string, { unwire = false } = {}): Promise<void> {
-    const { collector } = this.#running();
-    const plane = this.#wiring.plane(name);
-    this.#wiring.disarm(plane);
-    await collector.removeAll(plane.index);
-    this.#wiring.reattachAppliance();
-    await setReturnMtu(this.#config.apps, this.#wiring.innerMtu());
-    if (unwire) await removeWire(name);
+  change(config: DataplaneConfig): Promise<void> {
+    return this.#exclusively(async () => {
+      const { collector, tables } = this.#running();
+      const plane = this.#wiring.plane(config.name);
+      const fixed = fixedDifference(plane.config, config);
+      if (fixed) throw new DataplaneError(`its ${fixed} cannot change while it is at work`, config.name);
+      this.#wiring.reconfigure(plane, config);
+      await this.#changed();
+      await collector.removeAll(plane.index, (slot) => {
+        const { ue, base_station, gateway } = tables.session(slot);
+        return !allows(config, ue, base_station, gateway);
+      });
+    });
+  }
+
+  remove(name: string, { unwire }: { unwire: boolean }): Promise<void> {
+    return this.#exclusively(async () => {
+      const { collector } = this.#running();
+      const plane = this.#wiring.plane(name);
+      this.#wiring.disarm(plane);
+      await this.#links?.forget(plane);
+      await collector.removeAll(plane.index);
+      await this.#changed();
+      if (unwire) await this.#unwire(plane.config);
+    });
+  }
+
+  async #changed(): Promise<void> {
+    this.#cacheFor();
+    await this.#remeasured();
+  }
+
+  async #unwire(config: DataplaneConfig): Promise<void> {
+    await removeWire(config.name);
+    await this.#found.restoreAdapters(adaptersOf(config));
   }
 
   async apply(steering: Steering): Promise<void> {
@@ -255,12 +309,8 @@ export class EbpfDataplane implements Dataplane {
   }
 
   async setMode(name: string, mode: Mode): Promise<void> {
-    const { kernel } = this.#running();
-    const plane = this.#wiring.plane(name);
-    const map = kernel.map("config");
-    new DataView(map.memory()).setUint32(plane.index * map.stride + configCodec.offset.mode, modes[mode], true);
-    plane.mode = mode;
-    kernel.raiseGeneration();
+    this.#running();
+    this.#wiring.setMode(this.#wiring.plane(name), mode);
   }
 
   status(): DataplaneStatus[] {

@@ -16,6 +16,7 @@ export class LinkKeeper {
   private checking: Promise<void> | undefined;
   private again = false;
   private closed = false;
+  private resting = false;
 
   constructor(
     private readonly planes: ReadonlyMap<string, Plane>,
@@ -25,18 +26,40 @@ export class LinkKeeper {
 
   /** Looks at all links, and once more if something changes meanwhile. */
   check(): Promise<void> {
-    if (this.checking) {
+    if (this.resting || this.checking) {
       this.again = true;
-      return this.checking;
+      return this.checking ?? Promise.resolve();
     }
     this.checking = this.look().finally(() => {
       this.checking = undefined;
-      if (this.again && !this.closed) {
-        this.again = false;
-        void this.check();
-      }
+      this.catchUp();
     });
     return this.checking;
+  }
+
+  private catchUp(): void {
+    if (!this.again || this.closed || this.resting) return;
+    this.again = false;
+    void this.check();
+  }
+
+  /** Work that changes which data planes there are, or their adapters: nothing is looked at meanwhile. */
+  async rest<T>(work: () => Promise<T>): Promise<T> {
+    this.resting = true;
+    try {
+      await this.checking;
+      return await work();
+    } finally {
+      this.resting = false;
+      this.again = true;
+      this.catchUp();
+    }
+  }
+
+  /** A data plane goes: nobody would bring up later what was taken down for it. */
+  async forget(plane: Plane): Promise<void> {
+    if (plane.shownDown !== undefined) await tryIp(`link set dev ${plane.shownDown} up`);
+    plane.shownDown = undefined;
   }
 
   private async look(): Promise<void> {
@@ -82,9 +105,6 @@ export class LinkKeeper {
   async close(): Promise<void> {
     this.closed = true;
     await this.checking;
-    for (const plane of this.planes.values()) {
-      if (plane.shownDown !== undefined) await tryIp(`link set dev ${plane.shownDown} up`);
-      plane.shownDown = undefined;
-    }
+    for (const plane of this.planes.values()) await this.forget(plane);
   }
 }

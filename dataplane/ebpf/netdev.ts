@@ -115,17 +115,36 @@ export class AsFound {
     this.save();
   }
 
-  async restore(): Promise<void> {
-    for (const [adapter, features] of Object.entries(this.found.features)) {
-      for (const [name, value] of Object.entries(features)) {
-        await run("ethtool", "-K", adapter, name, value).catch(() => undefined);
+  /** What was changed on these adapters alone. */
+  async restoreAdapters(adapters: string[]): Promise<void> {
+    const { features, sysctls, down } = this.found;
+    for (const adapter of adapters) {
+      await restoreFeatures(adapter, features[adapter]);
+      delete features[adapter];
+      for (const [path, value] of Object.entries(sysctls)) {
+        if (!path.includes(`/conf/${adapter}/`)) continue;
+        writeSysctl(path, value);
+        delete sysctls[path];
       }
+      if (down.includes(adapter)) await tryIp(`link set dev ${adapter} down`);
     }
+    this.found.down = down.filter((adapter) => !adapters.includes(adapter));
+    this.save();
+  }
+
+  async restore(): Promise<void> {
+    for (const [adapter, features] of Object.entries(this.found.features)) await restoreFeatures(adapter, features);
     for (const [path, value] of Object.entries(this.found.sysctls)) writeSysctl(path, value);
     for (const adapter of this.found.down) await tryIp(`link set dev ${adapter} down`);
     for (const words of this.found.added) await tryIp(`addr del ${words}`);
     this.found = nothing();
     rmSync(this.file, { force: true });
+  }
+}
+
+async function restoreFeatures(adapter: string, features: Record<string, "on" | "off"> = {}): Promise<void> {
+  for (const [name, value] of Object.entries(features)) {
+    await run("ethtool", "-K", adapter, name, value).catch(() => undefined);
   }
 }
 
@@ -183,6 +202,10 @@ export async function makeWire(found: AsFound, dataplane: string, adapters: [str
   }
   for (const table of ["ip", "ip6", "arp"]) found.sysctl(`net/bridge/bridge-nf-call-${table}tables`, "0");
   if (!(await linkOrNone(bridge))) await ip(`link add name ${bridge} type bridge`);
+  // Of a data plane that had this name before: two wires on one bridge would be one.
+  for (const { ifname, master } of await allLinks()) {
+    if (master === bridge && !adapters.includes(ifname)) await ip(`link set dev ${ifname} nomaster`);
+  }
   writeSysctl(`net/ipv6/conf/${bridge}/disable_ipv6`, "1");
   // 0xfff8: everything but STP, pause and LACP, which a bridge never forwards by itself; the ports' own masks do LACP.
   await ip(`link set dev ${bridge} type bridge stp_state 0 forward_delay 0 group_fwd_mask 0xfff8`);
@@ -210,4 +233,11 @@ export async function makeWire(found: AsFound, dataplane: string, adapters: [str
 
 export async function removeWire(dataplane: string): Promise<void> {
   await tryIp(`link del dev ${bridgeName(dataplane)}`);
+}
+
+/** Bridges of data planes that are gone, too. */
+export async function removeWires(): Promise<void> {
+  for (const { ifname, linkinfo } of await allLinks()) {
+    if (ifname.startsWith("ofr-") && linkinfo?.info_kind === "bridge") await tryIp(`link del dev ${ifname}`);
+  }
 }

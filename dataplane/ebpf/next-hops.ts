@@ -46,6 +46,8 @@ export class NextHops implements NextHopIndex {
   private refreshing: Promise<void> | undefined;
   private asked = 0;
   private closed = false;
+  /** Longer packets may come than the apps' adapter takes: the kernel's way fragments them, or says so. */
+  private tooLong = false;
 
   constructor(
     private readonly kernel: Kernel,
@@ -108,7 +110,8 @@ export class NextHops implements NextHopIndex {
     if (this.closed) return;
     for (const [endpoint, index] of this.indices) {
       const neighbour = known.get(endpoint);
-      const mac = neighbour?.state.some((state) => usable.has(state)) ? neighbour.lladdr : undefined;
+      const isUsable = !this.tooLong && neighbour?.state.some((state) => usable.has(state));
+      const mac = isUsable ? neighbour?.lladdr : undefined;
       const hop = mac ? { port: PORT_APPS, destination: macOctets(mac), source: macOctets(adapter.mac) } : this.through;
       if (mac) this.direct.add(endpoint);
       else this.direct.delete(endpoint);
@@ -136,6 +139,14 @@ export class NextHops implements NextHopIndex {
     } catch {
       // The adapter is gone: netlink tells when it is back.
     }
+  }
+
+  /** The longest packets that the data planes can bring have changed. */
+  async setTooLong(tooLong: boolean): Promise<void> {
+    if (this.tooLong === tooLong) return;
+    this.tooLong = tooLong;
+    await this.refreshing;
+    await this.refresh();
   }
 
   /** Endpoints that are reached straight, for status. */

@@ -4,7 +4,7 @@
  * Pure but for `Plane` itself, which holds what was found when it was wired.
  */
 import { randomBytes } from "node:crypto";
-import { addressOctets, macOctets, prefixOf } from "../address.ts";
+import { addressOctets, macOctets, masked, prefixOf } from "../address.ts";
 import type { DataplaneConfig, Limits, Mode, PortStatus } from "../dataplane.ts";
 import type { XdpMode } from "./bpf-object.ts";
 import * as c from "./consts.ts";
@@ -15,7 +15,7 @@ import { overheadOf } from "./plumbing.ts";
 import { lpmKey } from "./rules.ts";
 
 export interface Plane {
-  readonly config: DataplaneConfig;
+  config: DataplaneConfig;
   readonly index: number;
   mode: Mode;
   shared: boolean;
@@ -95,6 +95,24 @@ export function renderConfig(plane: Plane, limits: Limits, returnMac: string, in
     own_mac: plane.shared && access ? macOctets(access.address) : new Uint8Array(6),
     max_sessions: limits.sessions,
   });
+}
+
+/** What differs that cannot change while a data plane is at work: its wire. */
+export function fixedDifference(before: DataplaneConfig, after: DataplaneConfig): string | undefined {
+  return (["plugin", "backend", "access", "core", "adapter"] as const).find((key) => before[key] !== after[key]);
+}
+
+/** May a session be there, under these pools and peers? Addresses as in struct session; all zeros is not known yet. */
+export function allows(config: DataplaneConfig, ue: Uint8Array, baseStation: Uint8Array, gateway: Uint8Array): boolean {
+  const within = (address: Uint8Array, prefixes: string[]): boolean =>
+    prefixes.length === 0 ||
+    address.every((octet) => octet === 0) ||
+    prefixes.some((text) => {
+      const { octets, length } = prefixOf(text);
+      return masked(address, length).every((octet, i) => octet === octets[i]);
+    });
+  if (!within(ue, config.uePools)) return false;
+  return within(baseStation, config.accessPeers) && within(gateway, config.corePeers);
 }
 
 /** Keys in `prefixes`: who may teach, and whose addresses are UEs'. */

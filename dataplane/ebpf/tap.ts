@@ -71,3 +71,8 @@ export class Tap {
     libc.close(this.fd);
   }
 }
+
+/** A longer frame than at the start may come. */
+export async function setTapMtu(name: string, mtu: number): Promise<void> {
+  await ip(`link set dev ${name} mtu ${mtu}`);
+}

@@ -5,15 +5,15 @@
  * programs of the appliance, which send into all of them, are native when all data planes are. Where not even generic
  * works, the bridge carries the wire alone, and `status` says why.
  */
-import { type AppsConfig, type DataplaneConfig, DataplaneError, type Limits } from "../dataplane.ts";
+import { type AppsConfig, type DataplaneConfig, DataplaneError, type Limits, type Mode } from "../dataplane.ts";
 import { replacePrefixes } from "./apply.ts";
 import { type XdpMode, xdpDetach, xdpQuery } from "./bpf-object.ts";
 import * as c from "./consts.ts";
 import { APPLIANCE, closeLeft, findLeft, type Kernel, type Left, objectPath } from "./kernel.ts";
 import { config as configCodec } from "./layout.ts";
-import { type AsFound, hasCarrier, type Link, linkOf, linkOrNone, makeWire } from "./netdev.ts";
+import { type AsFound, allLinks, hasCarrier, type Link, linkOf, linkOrNone, makeWire } from "./netdev.ts";
 import type { DirectAdapter } from "./next-hops.ts";
-import { adaptersOf, newPlane, type Plane, programsOf, renderConfig, renderPrefixes } from "./planes.ts";
+import { adaptersOf, modes, newPlane, type Plane, programsOf, renderConfig, renderPrefixes } from "./planes.ts";
 import { overheadOf, PINGER_FAR, RETURN_FAR, routeShared } from "./plumbing.ts";
 import { type ProbeResult, probePort } from "./probe.ts";
 
@@ -65,6 +65,30 @@ export class Wiring {
     return findLeft(links.map(({ ifindex, ifname }) => ({ ifindex, name: ifname })));
   }
 
+  /**
+   * Takes programs of ours off adapters that no data plane has any more: an earlier run ended in the middle of a change,
+   * or the configuration has changed while nobody ran. Returns the indices of their data planes.
+   */
+  async detachStrays(dataplanes: DataplaneConfig[]): Promise<number[]> {
+    const known = new Set(dataplanes.flatMap(adaptersOf));
+    const strays: number[] = [];
+    for (const { ifindex, ifname, xdp } of await allLinks()) {
+      if (!xdp || known.has(ifname) || ifname.startsWith("ofr-")) continue;
+      let left: Left;
+      try {
+        left = findLeft([{ ifindex, name: ifname }]);
+      } catch {
+        continue; // somebody else's
+      }
+      for (const { dataplane, mode } of left.programs.values()) {
+        xdpDetach(ifindex, mode);
+        strays.push(dataplane);
+      }
+      closeLeft(left);
+    }
+    return [...new Set(strays)];
+  }
+
   /** The index that its programs have, else the lowest that is free. */
   #indexFor(config: DataplaneConfig, left: Left): number {
     const taken = new Set([...this.planes.values()].map((plane) => plane.index));
@@ -105,18 +129,30 @@ export class Wiring {
   /** May frames go straight to the apps' adapter? */
   async direct(apps: AppsConfig): Promise<DirectAdapter | undefined> {
     const link = await linkOf(apps.interface);
-    const least = 1500 - overheadOf({ plugin: "gtp", interface: "s1u" });
-    const largest = Math.max(
-      least,
-      ...[...this.planes.values()].map(({ config: { plugin }, links }) => {
-        return (links[0]?.mtu ?? 0) - overheadOf({ plugin, interface: "s1u" });
-      }),
-    );
-    if (link.mtu < largest) return undefined;
+    if (this.#isTooShort(link)) return undefined;
     if (!(await probePort(objectPath("probe.bpf.o"), link)).native) return undefined;
     this.port(c.PORT_APPS, link);
     const prefixes = [apps.address, ...(apps.address6 === undefined ? [] : [apps.address6])];
     return { name: link.ifname, mac: link.address, prefixes };
+  }
+
+  /** Can inner packets come that are longer than this adapter takes? */
+  #isTooShort(link: Link): boolean {
+    const least = 1500 - overheadOf({ plugin: "gtp", interface: "s1u" });
+    const each = [...this.planes.values()].map(({ config: { plugin }, links }) => {
+      return (links[0]?.mtu ?? 0) - overheadOf({ plugin, interface: "s1u" });
+    });
+    return link.mtu < Math.max(least, ...each);
+  }
+
+  async isTooShort(adapter: string): Promise<boolean> {
+    const link = await linkOrNone(adapter);
+    return link !== undefined && this.#isTooShort(link);
+  }
+
+  /** Largest MTU of all access sides, at least 1500. */
+  longest(): number {
+    return Math.max(1500, ...[...this.planes.values()].flatMap((plane) => plane.links.map((link) => link.mtu)));
   }
 
   /** Finds out how a data plane can be attached. */
@@ -208,11 +244,14 @@ export class Wiring {
     this.#appliance.set(name, { link, mode });
   }
 
-  /** After the set of data planes has changed. */
+  /**
+   * After the set of data planes has grown. Native programs cannot send to an adapter that takes generic ones alone, and
+   * the kernel has no way from one mode to the other without a moment between: so what is generic stays so until the next start.
+   */
   reattachAppliance(): void {
+    if (![...this.planes.values()].some((plane) => plane.xdp === "generic")) return;
     for (const [name, { link, mode }] of this.#appliance) {
-      const generic = [...this.planes.values()].some((plane) => plane.xdp === "generic");
-      if ((mode === "generic") === generic) continue;
+      if (mode === "generic") continue;
       xdpDetach(link.ifindex, mode);
       this.attachAppliance(name, link);
     }
@@ -237,15 +276,58 @@ export class Wiring {
     this.kernel.raiseGeneration();
   }
 
+  /** Other settings, while it is at work. Nobody who was allowed and stays so is refused in between. */
+  reconfigure(plane: Plane, config: DataplaneConfig): void {
+    const { kernel } = this;
+    const [before, mode] = [plane.config, plane.mode];
+    const write = (): void => {
+      const prefixes = kernel.map("prefixes");
+      const wanted = renderPrefixes(plane);
+      for (const key of wanted) prefixes.update(key, Uint8Array.of(1));
+      kernel.map("config").update(plane.index, renderConfig(plane, this.limits, this.returnMac, this.innerMtu()));
+      replacePrefixes(prefixes, PREFIX_SETS, plane.index, wanted);
+      kernel.raiseGeneration();
+    };
+    plane.config = config;
+    plane.mode = config.mode;
+    try {
+      write();
+    } catch (error) {
+      plane.config = before;
+      plane.mode = mode;
+      write();
+      throw error;
+    }
+  }
+
+  /** What one data plane allows may be a bound for the others. */
+  rewriteConfigs(): void {
+    const inner = this.innerMtu();
+    for (const plane of this.planes.values()) {
+      this.kernel.map("config").update(plane.index, renderConfig(plane, this.limits, this.returnMac, inner));
+    }
+    this.kernel.raiseGeneration();
+  }
+
+  setMode(plane: Plane, mode: Mode): void {
+    const map = this.kernel.map("config");
+    new DataView(map.memory()).setUint32(plane.index * map.stride + configCodec.offset.mode, modes[mode], true);
+    plane.mode = mode;
+    this.kernel.raiseGeneration();
+  }
+
   /** Takes a data plane's programs and what it knows out of the kernel; the bridge carries the wire. */
   disarm(plane: Plane): void {
-    const { kernel } = this;
     this.#detach(plane.links);
-    replacePrefixes(kernel.map("prefixes"), PREFIX_SETS, plane.index, []);
-    if (!plane.shared) {
-      for (const port of [c.PORT_ACCESS(plane.index), c.PORT_CORE(plane.index)]) kernel.map("ports").delete(port);
-    }
-    kernel.forget(plane.index);
+    this.forget(plane.index);
     this.planes.delete(plane.config.name);
+  }
+
+  /** Nothing leads to this data plane any more. */
+  forget(index: number): void {
+    const { kernel } = this;
+    replacePrefixes(kernel.map("prefixes"), PREFIX_SETS, index, []);
+    for (const port of [c.PORT_ACCESS(index), c.PORT_CORE(index)]) kernel.map("ports").delete(port);
+    kernel.forget(index);
   }
 }

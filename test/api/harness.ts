@@ -17,6 +17,8 @@ export interface Running {
   dataplane: MemoryDataplane;
   url: string;
   stateDir: string;
+  /** site.yaml as a reload reads it; a restart makes it new. */
+  file: { text: string };
   /** JSON in, status and JSON out. */
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** Ends the agent and starts another one on the same state. */
@@ -52,12 +54,16 @@ export interface StartOptions {
   /** Of site.yaml, in one line. */
   limits?: string;
   stateDir?: string;
+  /** Changes site.yaml before it is read. */
+  edit?: (text: string) => string;
   prepare?: (dataplane: MemoryDataplane) => void;
 }
 
 export async function start(options: StartOptions = {}): Promise<Running> {
   const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), "ofr-api-"));
-  const config = parseSite(siteText(stateDir, options.extra, options.limits));
+  const text = siteText(stateDir, options.extra, options.limits);
+  const file = { text: options.edit?.(text) ?? text };
+  const config = parseSite(file.text);
   let dataplane: MemoryDataplane | undefined;
   const agent = new Agent({
     config,
@@ -67,6 +73,7 @@ export async function start(options: StartOptions = {}): Promise<Running> {
       return { dataplane, capture: dataplane.slow };
     },
     log: pino({ level: "silent" }),
+    read: () => parseSite(file.text),
   });
   const clear = () => rmSync(stateDir, { recursive: true, force: true });
   try {
@@ -81,6 +88,7 @@ export async function start(options: StartOptions = {}): Promise<Running> {
     dataplane: dataplane as MemoryDataplane,
     url,
     stateDir,
+    file,
     async call(method, path, body, headers = {}) {
       const text = body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body);
       const type: Record<string, string> = text === undefined ? {} : { "content-type": "application/json" };

@@ -9,6 +9,7 @@ import {
   type BackendConfig,
   type CounterSample,
   type Dataplane,
+  type DataplaneConfig,
   DataplaneError,
   type DataplaneEvent,
   type DataplaneStatus,
@@ -27,6 +28,9 @@ export class MemoryDataplane implements Dataplane {
   readonly calls: string[] = [];
   readonly modes = new Map<string, Mode>();
   readonly known: Session[] = [];
+  readonly planes: Map<string, DataplaneConfig>;
+  /** Steps (`add s3`, `change s1`, `remove s2`) that are refused. */
+  refuses: ((step: string) => boolean) | undefined;
   samples: CounterSample[] = [];
   serviceSamples: ServiceCounter[] = [];
   /** By address of their endpoint. */
@@ -41,6 +45,7 @@ export class MemoryDataplane implements Dataplane {
 
   constructor(readonly config: BackendConfig) {
     for (const { name, mode } of config.dataplanes) this.modes.set(name, mode);
+    this.planes = new Map(config.dataplanes.map((one) => [one.name, one]));
   }
 
   async start(): Promise<void> {
@@ -82,8 +87,29 @@ export class MemoryDataplane implements Dataplane {
     this.modes.set(dataplane, mode);
   }
 
+  async add(config: DataplaneConfig): Promise<void> {
+    this.calls.push(`add ${config.name}`);
+    if (this.refuse || this.refuses?.(`add ${config.name}`)) throw this.refuse ?? new DataplaneError("no", config.name);
+    this.planes.set(config.name, config);
+    this.modes.set(config.name, config.mode);
+  }
+
+  async change(config: DataplaneConfig): Promise<void> {
+    this.calls.push(`change ${config.name}`);
+    if (this.refuse || this.refuses?.(`change ${config.name}`))
+      throw this.refuse ?? new DataplaneError("no", config.name);
+    this.planes.set(config.name, config);
+    this.modes.set(config.name, config.mode);
+  }
+
+  async remove(name: string, { unwire }: { unwire: boolean }): Promise<void> {
+    this.calls.push(`remove ${name}${unwire ? " unwire" : ""}`);
+    if (this.refuse || this.refuses?.(`remove ${name}`)) throw this.refuse ?? new DataplaneError("no", name);
+    this.planes.delete(name);
+  }
+
   status(): DataplaneStatus[] {
-    return this.config.dataplanes.map(({ name, plugin, access = "acc0", core = "cor0" }) => ({
+    return [...this.planes.values()].map(({ name, plugin, access = "acc0", core = "cor0" }) => ({
       name,
       plugin,
       mode: this.modes.get(name) ?? "offload",

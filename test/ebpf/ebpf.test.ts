@@ -209,21 +209,6 @@ test("another MTU is noticed, and so is an adapter that went and came again", as
   assert.is(counter("pass_not_gtpu"), before + 1n, "by the program");
 });
 
-test("A13: a data plane is added and removed while the other carries traffic", async () => {
-  cable("acc1", "enb1");
-  cable("cor1", "sgw1");
-  await plane.add({ ...s1, name: "s2", access: "acc1", core: "cor1" });
-  const frame = `${MAC}${ipv4(ENB, SGW, 6, marked("through the second"))}`;
-  assert.is(send("enb1", frame, "sgw1", marked("through the second")), frame);
-  assert.is(counter("pass_not_gtpu", "s2"), 1n);
-  await plane.remove("s2", { unwire: true });
-  assert.equal(
-    plane.status().map((status) => status.name),
-    ["s1"],
-  );
-  assert.is(send("enb0", frame, "sgw0", marked("through the second")), frame);
-});
-
 test("down leaves the wire; down with unwire leaves nothing", async () => {
   await plane.down({ unwire: false });
   const frame = `${MAC}${ipv4(ENB, SGW, 6, marked("over the bridge"))}`;
