@@ -46,7 +46,7 @@ export interface AgentOptions {
 }
 
 /** What a site says about services; asked for whenever a service is judged, because data planes come and go. */
-export function servicesAt(site: () => SiteConfig): Pick<ServicesOptions, "protect" | "rules" | "site"> {
+export function servicesAt(site: () => SiteConfig): Pick<ServicesOptions, "protect" | "rules" | "site" | "vniBase"> {
   const { protect, backend } = site();
   let known: { of: SiteConfig; facts: SiteFacts } | undefined;
   const facts = (): SiteFacts => {
@@ -54,7 +54,8 @@ export function servicesAt(site: () => SiteConfig): Pick<ServicesOptions, "prote
     if (known?.of !== config) known = { of: config, facts: siteFacts(config) };
     return known.facts;
   };
-  return { protect, rules: backend.limits.rules, site: facts };
+  const { limits, vxlan } = backend;
+  return { protect, rules: limits.rules, site: facts, ...(vxlan && { vniBase: vxlan.vniBase }) };
 }
 
 const collectMs = 1000;

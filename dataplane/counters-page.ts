@@ -13,7 +13,7 @@ export function countersPage(): string {
 Made from \`dataplane/counters.ts\`; a test compares.
 
 Kinds: \`pass\` went to the opposite port untouched, \`take\` left its tunnel, \`reply\` was put into a tunnel, \`drop\` went
-nowhere, \`slow\` went to the control plane, \`note\` is counted beside one of the others.
+nowhere, \`slow\` went to the control plane, \`chain\` went to a function of a chain, \`note\` is counted beside one of the others.
 
 | name | kind | what happened |
 | --- | --- | --- |

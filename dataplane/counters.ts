@@ -6,9 +6,9 @@
  * are only ever added at the end.
  *
  * `kind`: `pass` went to the opposite port untouched, `take` left its tunnel, `reply` was put back into a tunnel,
- * `drop` went nowhere, `slow` went to the control plane, `note` is counted beside one of the others.
+ * `drop` went nowhere, `slow` went to the control plane, `chain` went to a function of a chain, `note` is counted beside one of the others.
  */
-export type CounterKind = "pass" | "take" | "reply" | "drop" | "slow" | "note";
+export type CounterKind = "pass" | "take" | "reply" | "drop" | "slow" | "chain" | "note";
 
 export interface CounterName {
   name: string;
@@ -78,4 +78,11 @@ export const counters: readonly CounterName[] = [
   c("pass_treated", "pass", "on in its tunnel after what its service's treatment asks for"),
   c("drop_rate", "drop", "over its service's rate"),
   c("note_monitor_lost", "note", "a packet that the monitor could not describe: its ring or its table was full"),
+  c("chain_uplink", "chain", "taken out of its tunnel and handed to the first function of its chain"),
+  c("chain_downlink", "chain", "on its way to the UE, handed to the first function of its chain"),
+  c("chain_next", "chain", "from one function of a chain to the next"),
+  c("chain_back", "reply", "put back into its own tunnel behind its chain, either way"),
+  c("drop_chain_blocked", "drop", "a function of its chain is down, and the service does without none"),
+  c("drop_chain_unknown", "drop", "to the chains' own address, but not from a function of a chain"),
+  c("drop_chain_no_flow", "drop", "a packet that leaves a chain and belongs to no flow"),
 ];

@@ -51,12 +51,26 @@ export interface AppsConfig {
   address6?: string;
 }
 
+/** Our end of the tunnels to functions of chains. */
+export interface VxlanConfig {
+  /** Where functions send to: an address of the apps' network that nobody has. */
+  address: string;
+  address6?: string;
+  /** UDP ports of VXLAN and of VXLAN-GPE, which carries NSH. */
+  port: number;
+  gpePort: number;
+  /** Identifiers are counted from here (dataplane/chain.ts). */
+  vniBase: number;
+}
+
 export interface BackendConfig {
   site: string;
   stateDir: string;
   dataplanes: DataplaneConfig[];
   limits: Limits;
   apps?: AppsConfig;
+  /** Only with `apps`. */
+  vxlan?: VxlanConfig;
 }
 
 export interface Bearer {

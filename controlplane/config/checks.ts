@@ -189,6 +189,42 @@ function checkApps(check: Checker, file: SiteFile): void {
   }
 }
 
+/** The address must be on the apps' network, and nobody's. */
+function checkVxlan(check: Checker, file: SiteFile): void {
+  if (file.vxlan === undefined) return;
+  const [vxlan, apps] = [group(file.vxlan), group(file.apps)];
+  if (file.apps === undefined) {
+    check.fail(["vxlan"], 'needs "apps": functions of chains are reached through the apps\' adapter');
+  }
+  for (const [key, family] of [
+    ["address", 4],
+    ["address6", 6],
+  ] as const) {
+    const at = ["vxlan", key];
+    const address = check.read(at, vxlan[key], parseAddress);
+    if (!address) continue;
+    const own = apps[key];
+    if (address.family !== family) {
+      check.fail(at, `must be an IPv${family} address`);
+      continue;
+    }
+    if (!isUnicast(address)) check.fail(at, "is not an address that packets can be sent to");
+    if (typeof own !== "string") {
+      if (file.apps !== undefined) check.fail(at, `needs apps.${key}: it has to be on the apps' network`);
+      continue;
+    }
+    const parsed = new Checker().read(at, own, parseInterfaceAddress);
+    if (!parsed) continue;
+    if (parsed.address.value === address.value) {
+      check.fail(at, "is the appliance's own address: give one that nobody has");
+    } else if (!contains(parsed.network, host(address))) {
+      check.fail(at, `is not on the apps' network ${formatPrefix(parsed.network)}: give a free address of it`);
+    }
+  }
+  const { port, gpePort } = { ...defaults.vxlan, ...vxlan };
+  if (port === gpePort) check.fail(["vxlan", "gpePort"], "is the port of VXLAN as well: the two need one each");
+}
+
 function checkApi(check: Checker, file: SiteFile): void {
   const api = group(file.api);
   const listen = check.read(["api", "listen"], api.listen, parseSocketAddress);
@@ -239,6 +275,7 @@ export function check(file: SiteFile): Finding[] {
       }
     }
   }
+  checkVxlan(checker, file);
   checkApi(checker, file);
   checkMep(checker, file);
   return checker.findings;

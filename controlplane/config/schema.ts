@@ -110,6 +110,17 @@ const api = object(
   "Service API, management, metrics",
 );
 
+const vxlan = object(
+  {
+    address: address("IPv4 address of the apps' network that nobody has: functions of chains send there"),
+    address6: Type.Optional(address("the same for functions with IPv6 addresses")),
+    port: Type.Optional(count("UDP port of VXLAN (RFC 7348)", 4789, 1, 65_535)),
+    gpePort: Type.Optional(count("UDP port of VXLAN-GPE, which carries NSH (RFC 8300)", 4790, 1, 65_535)),
+    vniBase: Type.Optional(count("network identifiers are counted from here", 4096, 1, 14_000_000)),
+  },
+  "our end of the tunnels to the functions of chains",
+);
+
 const mep = object(
   {
     mp1: Type.Optional(object({ listen: socket("address:port toward the apps") }, "reference point Mp1")),
@@ -147,6 +158,7 @@ export const siteSchema = Type.Object(
         "where the apps are",
       ),
     ),
+    vxlan: Type.Optional(vxlan),
     api: Type.Optional(api),
     mep: Type.Optional(mep),
   },
@@ -171,4 +183,5 @@ export const defaults = {
   interval: "200ms",
   giveUp: "5s",
   listen: "127.0.0.1:8090",
+  vxlan: { port: 4789, gpePort: 4790, vniBase: 4096 },
 } as const;

@@ -8,6 +8,7 @@ import {
   formatPrefix,
   host,
   isLoopback,
+  parseAddress,
   parseInterfaceAddress,
   parsePrefix,
   parseSocketAddress,
@@ -89,9 +90,11 @@ function apiConfig(section: SiteFile["api"] = {}): ApiConfig {
 /** The appliance's own addresses that a UE could send to; loopback cannot be sent to. */
 function ownAddresses(file: SiteFile): string[] {
   const own = [file.apps?.address, file.apps?.address6].filter((text) => text !== undefined);
+  const vxlan = [file.vxlan?.address, file.vxlan?.address6].filter((text) => text !== undefined);
   const sockets = [file.api?.listen, file.mep?.mp1?.listen, file.mep?.dns?.listen].filter((text) => text !== undefined);
   return [
     ...own.map((text) => parseInterfaceAddress(text).address),
+    ...vxlan.map(parseAddress),
     ...sockets.map((text) => parseSocketAddress(text).address),
   ]
     .filter((address) => !isLoopback(address) && address.value !== 0n)
@@ -113,6 +116,7 @@ export function siteConfig(file: SiteFile): SiteConfig {
       dataplanes: file.dataplanes.map(dataplaneConfig),
       limits,
       ...(apps && { apps }),
+      ...(apps && file.vxlan && { vxlan: { ...defaults.vxlan, ...file.vxlan } }),
     },
     protect: [...new Set([...canonical(file.protect), ...ownAddresses(file)])],
     own: [...new Set(ownAddresses(file))],

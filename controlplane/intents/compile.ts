@@ -5,6 +5,7 @@
  * the conflict test is exact. Where two boxes of equal priority meet, a packet has two owners; seed 004 §5.2.2.2.1.3 leaves
  * that undefined, here it is refused.
  */
+import { vniOf } from "../../dataplane/chain.ts";
 import type { Endpoint, Hop, Steering, SteeringRule, Treatment } from "../../dataplane/steering.ts";
 import { boxesEqual, boxesMeet, boxOfMatch } from "./algebra.ts";
 import { allUp, type Conditions } from "./conditions.ts";
@@ -41,10 +42,6 @@ export function conflicts(intent: Intent, others: Iterable<Intent>): Conflict[] 
   }
   return found;
 }
-
-/** One network per service, direction and position: 16 positions of two directions (RFC 7348: 24 bits). */
-export const vniOf = (vniBase: number, index: number, downlink: boolean, position: number): number =>
-  vniBase + index * 32 + (downlink ? 16 : 0) + position;
 
 export const defaultVniBase = 4096;
 

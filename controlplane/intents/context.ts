@@ -13,6 +13,7 @@ import {
   isUnicast,
   overlaps,
   type Prefix,
+  parseAddress,
   parseInterfaceAddress,
   parsePrefix,
 } from "./prefix.ts";
@@ -108,7 +109,7 @@ const prefixes = (texts: readonly string[]): Prefix[] => texts.map(parsePrefix);
 
 /** What a checked `site.yaml` says, but for `protect`. */
 export function siteFacts({ backend, own }: Pick<SiteConfig, "backend" | "own">): SiteFacts {
-  const { apps, dataplanes } = backend;
+  const { apps, dataplanes, vxlan } = backend;
   const there =
     apps && [apps.address, ...(apps.address6 === undefined ? [] : [apps.address6])].map(parseInterfaceAddress);
   return {
@@ -129,5 +130,8 @@ export function siteFacts({ backend, own }: Pick<SiteConfig, "backend" | "own">)
         },
       }),
     own: prefixes(own),
+    vxlan: vxlan
+      ? { addresses: [vxlan.address, ...(vxlan.address6 === undefined ? [] : [vxlan.address6])].map(parseAddress) }
+      : null,
   };
 }

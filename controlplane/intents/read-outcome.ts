@@ -4,6 +4,7 @@
  * One kind of output at most: `endpoint` or `endpoints`, `output`, `action`. Beside it `chain`, `mirror`, `rate`; and
  * `health`, by which endpoints are asked whether they are there.
  */
+import { MAX_FUNCTIONS } from "../../dataplane/chain.ts";
 import type { Endpoint, Treatment } from "../../dataplane/steering.ts";
 import { milliseconds } from "../config/duration.ts";
 import { adapterTaken, leadsNowhere, type ValidationContext } from "./context.ts";
@@ -12,7 +13,7 @@ import { type Address, formatAddress, parseAddress, parseSocketAddress } from ".
 import { type Fields, isObject, type Reader } from "./reader.ts";
 
 /** Functions in one direction: positions in a chain have four bits. */
-export const chainLimit = 16;
+export const chainLimit = MAX_FUNCTIONS;
 const endpointLimit = 64;
 
 export interface EndpointRead {
@@ -157,6 +158,12 @@ function functions(read: Reader, value: unknown, field: string, context: Validat
     const address = parsed && reachable(read, parsed, where, "function", context);
     const encapsulation =
       read.oneOf(object?.encapsulation, `${at}.encapsulation`, ["vxlan", "nsh"] as const) ?? "vxlan";
+    if (address?.family === 6 && context.vxlan?.addresses.every(({ family }) => family === 4)) {
+      read.fail(
+        where,
+        "is an IPv6 address, to which the appliance has none to send from: add vxlan.address6 to site.yaml",
+      );
+    }
     return address ? [{ address: formatAddress(address), encapsulation }] : [];
   });
 }

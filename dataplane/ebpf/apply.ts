@@ -2,10 +2,11 @@
  * How do rendered rules get into force, all or nothing, without a packet meeting half of them?
  *
  *   buckets := old or new   nothing that either set could match is passed unseen
+ *   chains, treatments      new ones enter
  *   protected prefixes      new ones enter
  *   rules                   a new inner array, filled, swapped in whole
  *   generation              raised: flows that pass are decided again, flows that are taken stay taken
- *   protected prefixes      those that are no longer wanted leave
+ *   protected prefixes      those that are no longer wanted leave; chains and treatments likewise
  *   buckets := new          later, by `Buckets.settle`: a taken flow outlives its rule, and must be found until it ends
  *
  * A step that fails takes back the steps before it.
@@ -17,6 +18,7 @@ import { PREFIX_PROTECTED } from "./consts.ts";
 import type { Kernel } from "./kernel.ts";
 import { prefixKey, rule as ruleCodec, viewOver } from "./layout.ts";
 import { BUCKETS, type RenderedRules, renderRules } from "./rules.ts";
+import type { Treatments } from "./treatments.ts";
 
 const u32 = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
 const MAX_SERVICE = 65535;
@@ -76,6 +78,7 @@ export function applyRules(
   limits: Limits,
   nextHops: NextHopIndex,
   buckets: Buckets,
+  treatments: Treatments,
 ): void {
   if (steering.rules.length > limits.rules) {
     throw new DataplaneError(`${steering.rules.length} rules, limits.rules is ${limits.rules}`, "rules");
@@ -92,6 +95,7 @@ export function applyRules(
     if (error instanceof DataplaneError) throw error;
     throw new DataplaneError(`rules: ${(error as Error).message}`, "rules");
   }
+  const begun = treatments.begin(steering, (address) => nextHops.indexOf(address));
   const prefixes = kernel.map("prefixes");
   const present = prefixKeys(prefixes, [PREFIX_PROTECTED], 0);
   const added: Uint8Array[] = [];
@@ -114,6 +118,7 @@ export function applyRules(
   } catch (error) {
     for (const key of added) prefixes.delete(key);
     takeBack();
+    begun.takeBack();
     throw error;
   } finally {
     // The outer map holds it from now on.
@@ -123,7 +128,9 @@ export function applyRules(
   buckets.want(rendered.bucket, rendered.host);
   const wanted = new Set(rendered.protect.map(text));
   for (const [key, octets] of present) if (!wanted.has(key)) prefixes.delete(octets);
-  nextHops.keep(new Set(steering.rules.flatMap((rule) => rule.endpoints?.map((endpoint) => endpoint.address) ?? [])));
+  begun.finish();
+  const endpoints = steering.rules.flatMap((rule) => rule.endpoints?.map((endpoint) => endpoint.address) ?? []);
+  nextHops.keep(new Set([...endpoints, ...begun.functions]));
 }
 
 const text = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.length).toString("hex");

@@ -58,6 +58,16 @@ export const FLOW_REPLIED = 8;
 export const FLOW_APP_INITIATED = 16;
 export const FLOW_TREATED = 32;
 
+export const VXLAN_FLAG_VNI = 8;
+export const GPE_FLAG_PROTOCOL = 4;
+export const GPE_NSH = 4;
+export const NSH_IPV4 = 1;
+export const NSH_IPV6 = 2;
+export const HOP_HEADER_MAX = 88;
+export const HOP_V6 = 1;
+export const HOP_NSH = 2;
+export const HOP_DOWNLINK = 4;
+
 export const CHAIN_NONE = 0;
 export const CHAIN_BLOCKED = 0xffff_ffff;
 

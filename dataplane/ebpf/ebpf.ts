@@ -35,15 +35,16 @@ import { renderEvent } from "./events.ts";
 import { APPLIANCE, closeLeft, findLeft, Kernel } from "./kernel.ts";
 import { nextHop as nextHopCodec } from "./layout.ts";
 import { LinkKeeper } from "./links.ts";
-import { AsFound, bridgeName, linkOrNone, removeWire, removeWires } from "./netdev.ts";
+import { AsFound, bridgeName, linkOf, linkOrNone, removeWire, removeWires } from "./netdev.ts";
 import { NetlinkWatch } from "./netlink.ts";
 import { NextHops } from "./next-hops.ts";
 import { adaptersOf, allows, fixedDifference, type Plane } from "./planes.ts";
-import { makeVeths, PINGER, removePlumbing, routeReplies, setReturnMtu, TAP } from "./plumbing.ts";
+import { answerForFunctions, makeVeths, PINGER, removePlumbing, routeReplies, setReturnMtu, TAP } from "./plumbing.ts";
 import { Ring } from "./ring.ts";
 import { SlowPort } from "./slow-port.ts";
 import { Tables } from "./tables.ts";
 import { setTapMtu, Tap } from "./tap.ts";
+import { Treatments } from "./treatments.ts";
 import { permitted, portName, TrialBench, trialPlane } from "./trial-bench.ts";
 import { Watch } from "./watch.ts";
 import { Wiring } from "./wiring.ts";
@@ -62,6 +63,7 @@ export class EbpfDataplane implements Dataplane {
   #watch: NetlinkWatch | undefined;
   #links: LinkKeeper | undefined;
   #nextHops: NextHops | undefined;
+  #treatments: Treatments | undefined;
   #monitor: Watch | undefined;
   #trials: TrialBench | undefined;
 
@@ -99,7 +101,7 @@ export class EbpfDataplane implements Dataplane {
   }
 
   async #start(): Promise<void> {
-    const { dataplanes, limits, apps } = this.#config;
+    const { dataplanes, limits, apps, vxlan } = this.#config;
     const wiring = this.#wiring;
     const left = await wiring.findLeft(dataplanes);
     const strays = await wiring.detachStrays(dataplanes);
@@ -108,6 +110,7 @@ export class EbpfDataplane implements Dataplane {
       const veths = await makeVeths(this.#found, wiring.innerMtu());
       wiring.returnMac = veths.near.address;
       if (apps) await routeReplies(this.#found, apps, wiring.innerMtu());
+      if (apps && vxlan) await answerForFunctions(this.#found, apps, vxlan);
 
       const kernel = new Kernel(limits, left);
       wiring.kernel = kernel;
@@ -124,6 +127,7 @@ export class EbpfDataplane implements Dataplane {
       map("next_hops").update(0, nextHopCodec.encode(through));
       wiring.port(c.PORT_RETURN, veths.far);
       this.#cacheFor();
+      this.#treatments = new Treatments(kernel, vxlan, apps ? (await linkOf(apps.interface)).mtu : 1500);
       this.#nextHops = new NextHops(kernel, through, apps && (await wiring.direct(apps)));
       for (const plane of wiring.planes.values()) await wiring.probe(plane, left);
       for (const index of strays) {
@@ -203,7 +207,7 @@ export class EbpfDataplane implements Dataplane {
     if (this.#tables) this.#wiring.kernel.close();
     this.#wiring.kernel = undefined;
     this.#watch = this.#events = this.#links = this.#monitor = this.#trials = undefined;
-    this.#tables = this.#collector = this.#nextHops = this.#buckets = undefined;
+    this.#tables = this.#collector = this.#nextHops = this.#buckets = this.#treatments = undefined;
   }
 
   async down({ unwire }: { unwire: boolean }): Promise<void> {
@@ -292,7 +296,7 @@ export class EbpfDataplane implements Dataplane {
 
   async apply(steering: Steering): Promise<void> {
     const { kernel } = this.#running();
-    applyRules(kernel, steering, this.#config.limits, this.#nextHops!, this.#buckets!);
+    applyRules(kernel, steering, this.#config.limits, this.#nextHops!, this.#buckets!, this.#treatments!);
     for (const rule of steering.rules) this.#services.add(rule.service);
   }
 

@@ -33,7 +33,7 @@ import { clock, rule, rulesHeader, slots } from "./layout.ts";
 /** Programs of the appliance as a whole count here: DATAPLANE of their load. */
 export const APPLIANCE = MAX_DATAPLANES - 1;
 const FROM_SLOW_REPLY = MAX_DATAPLANES;
-export const APPLIANCE_PROGRAMS = ["from_apps", "from_pinger", "from_slow", "from_slow_reply"];
+export const APPLIANCE_PROGRAMS = ["from_apps", "from_pinger", "from_slow", "from_slow_reply", "from_functions"];
 
 /** The compiled object, wherever this file runs from (source or dist/). */
 export function objectPath(name: string): string {
@@ -115,6 +115,7 @@ export function sizes(limits: Limits): Record<string, number> {
     peers: Math.max(8192, limits.sessions),
     flows: limits.flows * 2,
     service_counters: Math.min(2 * 65536, 2 * (limits.rules + 1)),
+    hops: Math.max(4096, limits.rules * 4),
     treatments: Math.min(65536, limits.rules + 1),
     ...cacheSizes(limits),
   };
@@ -195,6 +196,7 @@ export class Kernel {
     };
     this.appliance = this.load(APPLIANCE, APPLIANCE_PROGRAMS);
     this.map("from_slow_programs").update(FROM_SLOW_REPLY, fdOf(this.appliance.program("from_slow_reply")));
+    this.map("chain_programs").update(0, fdOf(this.appliance.program("from_functions")));
   }
 
   private load(dataplane: number, programs: string[]): BpfObject {

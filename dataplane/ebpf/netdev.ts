@@ -47,9 +47,11 @@ interface Found {
   down: string[];
   /** Addresses that we added: what follows `ip addr del`. */
   added: string[];
+  /** Addresses that we answer for: what follows `ip neigh del proxy`. */
+  proxies: string[];
 }
 
-const nothing = (): Found => ({ features: {}, sysctls: {}, down: [], added: [] });
+const nothing = (): Found => ({ features: {}, sysctls: {}, down: [], added: [], proxies: [] });
 
 /** Remembers what things were before they were changed. The first that is remembered stays. */
 export class AsFound {
@@ -115,6 +117,12 @@ export class AsFound {
     this.save();
   }
 
+  addedProxy(words: string): void {
+    if (this.found.proxies.includes(words)) return;
+    this.found.proxies.push(words);
+    this.save();
+  }
+
   /** What was changed on these adapters alone. */
   async restoreAdapters(adapters: string[]): Promise<void> {
     const { features, sysctls, down } = this.found;
@@ -137,6 +145,7 @@ export class AsFound {
     for (const [path, value] of Object.entries(this.found.sysctls)) writeSysctl(path, value);
     for (const adapter of this.found.down) await tryIp(`link set dev ${adapter} down`);
     for (const words of this.found.added) await tryIp(`addr del ${words}`);
+    for (const words of this.found.proxies) await tryIp(`neigh del proxy ${words}`);
     this.found = nothing();
     rmSync(this.file, { force: true });
   }

@@ -12,7 +12,7 @@
  */
 
 import { addressText, prefixOf } from "../address.ts";
-import type { AppsConfig, DataplaneConfig } from "../dataplane.ts";
+import type { AppsConfig, DataplaneConfig, VxlanConfig } from "../dataplane.ts";
 import { ip, ipJson, readSysctl, run, tryIp } from "./command.ts";
 import { type AsFound, type Link, linkOf, linkOrNone, wireFeatures } from "./netdev.ts";
 
@@ -133,6 +133,25 @@ export async function routeReplies(found: AsFound, apps: AppsConfig, mtu: number
     await ip(`${family}route replace ${networkOf(own, Number(bits))} dev ${adapter} table ${TABLE_REPLIES}`);
   }
   await setReturnMtu(apps, mtu);
+}
+
+/**
+ * What functions of chains send to our end of their tunnels goes to ofr-ret as replies do. The kernel does not have the
+ * address, so it forwards, and what we send from there is no martian; it answers for it (proxy ARP and neighbour
+ * discovery). Idempotent.
+ */
+export async function answerForFunctions(found: AsFound, apps: AppsConfig, vxlan: VxlanConfig): Promise<void> {
+  const { interface: adapter } = apps;
+  await ip(`route replace ${vxlan.address}/32 via ${NOBODY4} dev ${RETURN} onlink table ${TABLE_REPLIES}`);
+  await ip(`neigh replace proxy ${vxlan.address} dev ${adapter}`);
+  found.addedProxy(`${vxlan.address} dev ${adapter}`);
+  found.sysctl(`net/ipv4/neigh/${adapter}/proxy_delay`, "0");
+  if (vxlan.address6 === undefined) return;
+  await ip(`-6 route replace ${vxlan.address6}/128 via ${NOBODY6} dev ${RETURN} onlink table ${TABLE_REPLIES}`);
+  found.sysctl(`net/ipv6/conf/${adapter}/proxy_ndp`, "1");
+  found.sysctl(`net/ipv6/neigh/${adapter}/proxy_delay`, "0");
+  await ip(`-6 neigh replace proxy ${vxlan.address6} dev ${adapter}`);
+  found.addedProxy(`${vxlan.address6} dev ${adapter}`);
 }
 
 /** An adapter that carries both sides is routed: the kernel sends on what the programs leave to it. */

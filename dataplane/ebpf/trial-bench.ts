@@ -24,7 +24,16 @@ import { type Findings, find, TRIAL_SESSIONS, teach } from "./trial-state.ts";
 import { renderMonitor, renderSeen } from "./watch.ts";
 
 /** Read by the programs, written by the control plane alone. */
-export const shared: readonly string[] = ["config", "rules", "maybe", "prefixes", "treatments", "next_hops"];
+export const shared: readonly string[] = [
+  "config",
+  "rules",
+  "maybe",
+  "prefixes",
+  "treatments",
+  "hops",
+  "vtep",
+  "next_hops",
+];
 /** Written by the programs as well, or no matter here; entries of the trial's own. 0: as in the source. */
 export const own: Readonly<Record<string, number>> = {
   ports: 0,
@@ -44,6 +53,7 @@ export const own: Readonly<Record<string, number>> = {
   rules_state: 0,
   peers: 64,
   from_slow_programs: 0,
+  chain_programs: 0,
   counters: 0,
   service_counters: 2,
   events: 65536,
@@ -157,10 +167,14 @@ export class TrialBench {
       const reuse = new Map([...this.#maps!.maps].filter(([map]) => !map.endsWith(".rodata")));
       object = BpfObject.load(objectPath("offramp.bpf.o"), {
         reuse,
-        programs: [name],
+        programs: name === "from_apps" ? [name, "from_functions"] : [name],
         constants: { DATAPLANE: dataplane, HZ: this.kernel.hz, CACHE_MASK: 0, REPLY_CACHE_MASK: 0 },
       });
       this.#objects.set(key, object);
+      if (name === "from_apps") {
+        const functions = new Uint8Array(Uint32Array.of(object.program("from_functions").fd).buffer);
+        this.#map("chain_programs").update(0, functions);
+      }
     }
     return object.program(name);
   }

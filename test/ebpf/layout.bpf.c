@@ -16,6 +16,8 @@ USE(flow_key);
 USE(flow);
 USE(next_hop);
 USE(treatment);
+USE(hop);
+USE(vtep);
 USE(rule);
 USE(rules_header);
 USE(config);

@@ -13,6 +13,7 @@ dataplanes:
   - { name: s1, access: acc0, core: cor0, uePools: [10.45.0.0/16], accessPeers: [198.18.1.0/24], corePeers: [198.18.2.0/24] }
 protect: [192.0.2.0/24]
 apps: { interface: apps0, address: 10.60.0.1/24 }
+vxlan: { address: 10.60.0.250 }
 api: { listen: 127.0.0.1:8090 }
 `);
 const context: ValidationContext = { ...siteFacts(site), protect: site.protect.map(parsePrefix) };

@@ -14,6 +14,7 @@ import { addressOctets, prefixOf, stationText } from "../../dataplane/address.ts
 import { counters } from "../../dataplane/counters.ts";
 import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject } from "../../dataplane/ebpf/bpf-object.ts";
+import { renderChains, renderVtep } from "../../dataplane/ebpf/chains.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
 import { renderEvent } from "../../dataplane/ebpf/events.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
@@ -79,6 +80,8 @@ export const pinger = {
   target6: "2001:db8:10::17",
 };
 export const hopMac = (n: number) => ({ dst: `02:09:09:09:09:0${n}`, src: `02:08:08:08:08:0${n}` });
+/** Our end of the tunnels to functions. */
+export const vxlan = { address: "10.60.0.2", address6: "2001:db8:60::2", port: 4789, gpePort: 4790, vniBase: 4096 };
 export const ownMac = "02:00:00:00:00:02";
 export const returnMac = "02:07:07:07:07:07";
 
@@ -117,6 +120,7 @@ export class Kernel {
   private readonly inner: BpfMap;
   private endpoints: string[] = [];
   private steering: SteeringRule[] = [];
+  private treated: number[] = [];
   generation = 0;
   settings: Settings = defaults;
 
@@ -134,6 +138,7 @@ export class Kernel {
     });
     const slow = this.object.map("from_slow_programs");
     slow.update(c.MAX_DATAPLANES, u32(this.object.program("from_slow_reply").fd));
+    this.object.map("chain_programs").update(0, u32(this.object.program("from_functions").fd));
     this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
     this.inner = this.rulesMap(64);
     this.object.map("rules").update(0, u32(this.inner.fd));
@@ -225,6 +230,7 @@ export class Kernel {
       return this.endpoints.indexOf(endpoint);
     };
     const rendered = renderRules({ rules: this.steering, protect: this.settings.protect }, hop);
+    this.setChains(hop);
     rules.forEach((_, i) => {
       this.inner.update(i, rendered.rules.subarray(i * layout.rule.size, (i + 1) * layout.rule.size));
     });
@@ -244,6 +250,18 @@ export class Kernel {
     };
     this.object.map("rules_state").update(0, layout.rulesHeader.encode(header));
     this.object.map("maybe").update(0, layout.buckets.encode({ bucket: rendered.bucket, host: rendered.host }));
+  }
+
+  /** Functions get next hops behind the endpoints. */
+  private setChains(hop: (address: string) => number): void {
+    const rendered = renderChains({ rules: this.steering, protect: [] }, vxlan, hop);
+    const [hops, treatments] = [this.object.map("hops"), this.object.map("treatments")];
+    for (const key of [...hops.keys()]) hops.delete(key);
+    for (const [vni, value] of rendered.hops) hops.update(u32(vni), value);
+    for (const service of this.treated) treatments.update(service, new Uint8Array(layout.treatment.size));
+    for (const [service, value] of rendered.treatments) treatments.update(service, value);
+    this.treated = [...rendered.treatments.keys()];
+    this.object.map("vtep").update(0, renderVtep(vxlan, 1500));
   }
 
   plug = (port: number): void => this.object.map("ports").update(port, u32(1));

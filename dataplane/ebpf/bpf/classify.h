@@ -91,6 +91,37 @@ INLINE void uplink_key(struct flow_key *key, const struct packet *p)
 	key->pad = 0;
 }
 
+/* Gives a later fragment the ports of its first one. Returns 0 when that has not come. `way`: one of its own for each
+ * place that fragments come by. */
+GLOBAL int follow_fragment(struct packet *p, __u32 way)
+{
+	if (!p)
+		return 0;
+	struct fragment_key id = {.source = p->remote, .destination = p->ue, .id = p->id, .link = way, .protocol = p->protocol};
+
+	if (p->fragment == FRAGMENT_FIRST) {
+		struct fragment value = {.last_seen = now()};
+		uplink_key(&value.flow, p);
+		bpf_map_update_elem(&fragments, &id, &value, BPF_ANY);
+	} else if (p->fragment == FRAGMENT_LATER) {
+		struct fragment *first = bpf_map_lookup_elem(&fragments, &id);
+		if (!first)
+			return 0;
+		p->ue_port = first->flow.ue_port;
+		p->remote_port = first->flow.remote_port;
+	}
+	return 1;
+}
+
+/* The QFI that the packet came with goes with it when it is put back into its tunnel. */
+INLINE void note_qfi(struct flow *f, const struct packet *p)
+{
+	__u8 qfi = p->psc ? p->psc >> 16 & 0x3f : 255;
+
+	if (f->qfi != qfi)
+		f->qfi = qfi;
+}
+
 INLINE void set_flow_tunnel(struct flow *f, const struct packet *p)
 {
 	f->source = p->source;

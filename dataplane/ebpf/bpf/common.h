@@ -35,15 +35,16 @@ INLINE __u64 frame_length(struct xdp_md *ctx)
 	return distance((void *)(long)ctx->data, (void *)(long)ctx->data_end);
 }
 
-INLINE void count_in(__u32 dataplane, __u32 counter, __u32 octets)
+/* Returns the packet's number on this CPU. */
+INLINE __u32 count_in(__u32 dataplane, __u32 counter, __u32 octets)
 {
 	__u32 index = (dataplane & (MAX_DATAPLANES - 1)) * COUNTERS_STRIDE + (counter & (COUNTERS_STRIDE - 1));
 	struct counter *c = bpf_map_lookup_elem(&counters, &index);
 
-	if (c) {
-		c->packets++;
-		c->bytes += octets;
-	}
+	if (!c)
+		return 0;
+	c->bytes += octets;
+	return ++c->packets;
 }
 
 INLINE void count(__u32 counter, __u32 octets)

@@ -98,6 +98,19 @@
 #define FLOW_APP_INITIATED (1 << 4)
 #define FLOW_TREATED (1 << 5) /* look at the service's treatment; never cached */
 
+/* VXLAN (RFC 7348), VXLAN-GPE and NSH (RFC 8300). */
+#define VXLAN_FLAG_VNI 0x08
+#define GPE_FLAG_PROTOCOL 0x04
+#define GPE_NSH 4
+#define NSH_IPV4 1
+#define NSH_IPV6 2
+#define HOP_HEADER_MAX 88 /* Ethernet, IPv6, UDP, VXLAN, and an Ethernet header or NSH */
+
+/* hop.flags */
+#define HOP_V6 (1 << 0) /* outer */
+#define HOP_NSH (1 << 1)
+#define HOP_DOWNLINK (1 << 2)
+
 /* treatment.chain_up, chain_down and hop.next */
 #define CHAIN_NONE 0
 #define CHAIN_BLOCKED 0xffffffff /* a function is down, and nothing may go on without it */

@@ -8,7 +8,9 @@
 
 #include "signal.h"
 #include "capture.h"
+#include "chain.h"
 #include "classify.h"
+#include "encapsulate.h"
 #include "ethernet.h"
 #include "meter.h"
 #include "mirror.h"
@@ -106,7 +108,7 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 		return -1;
 	struct flow_key key;
 
-	if (parse_inner(ctx, p, 0, 0) || is_icmp_other(p))
+	if (parse_inner(ctx, p, 0, 0) || is_icmp_other(p) || !follow_fragment(p, ~3))
 		return -1;
 	uplink_key(&key, p);
 	key.reply = 1;
@@ -128,7 +130,14 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 	if (!within_rate(f->service, 1, p->inner_length))
 		return drop(ctx, COUNTER_DROP_RATE);
 	count_service(f->service, 1, p->inner_length);
-	return go_through(ctx, cfg, 0, t);
+	if (p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER && p->tcp_flags & TCP_SYN)
+		clamp_mss(ctx, p->l4, chain_mss(t, ~0u, p->inner_v6));
+	if (!t->chain_down)
+		return go_through(ctx, cfg, 0, t);
+	note_qfi(f, p);
+	if (!strip(ctx, p))
+		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	return to_function(ctx, p, t->chain_down, flow_entropy(ports_down(p)) << 8, DATAPLANE << 16 | COUNTER_CHAIN_DOWNLINK);
 }
 
 /* What downlink() does, for a frame without a tunnel. */

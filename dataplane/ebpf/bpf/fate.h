@@ -108,12 +108,14 @@ GLOBAL int report(struct xdp_md *ctx, __u32 fate, __u32 octets)
 	return 0;
 }
 
-/* The packet at hand ends so: counted, and reported to who looks. */
-INLINE void ends_in(struct xdp_md *ctx, __u32 dataplane, __u32 counter, __u32 octets)
+/* The packet at hand ends so: counted, and reported to who looks. Returns its number on this CPU. */
+INLINE __u32 ends_in(struct xdp_md *ctx, __u32 dataplane, __u32 counter, __u32 octets)
 {
-	count_in(dataplane, counter, octets);
+	__u32 number = count_in(dataplane, counter, octets);
+
 	if (monitor_flags())
 		report(ctx, counter | dataplane << 8, octets);
+	return number;
 }
 
 INLINE void ends(struct xdp_md *ctx, __u32 counter, __u32 octets)

@@ -214,6 +214,31 @@ struct {
 	__type(value, struct next_hop);
 } next_hops SEC(".maps");
 
+/* How does a packet get to the function with this VNI, and what comes behind it? (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct hop);
+} hops SEC(".maps");
+
+/* Where do functions send to? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct vtep);
+} vtep SEC(".maps");
+
+/* Which program treats what comes from a function of a chain? One. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} chain_programs SEC(".maps");
+
 /* How often did it happen, per data plane? Index: data plane * COUNTERS_STRIDE + COUNTER_*. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

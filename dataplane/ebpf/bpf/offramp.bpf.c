@@ -4,6 +4,7 @@
  *   ether_access, ether_core  the same where the wire carries no tunnels (A14)
  *   shared              on an adapter that carries both sides (A2)
  *   from_apps           on the far end of the return veth: what apps send to UEs
+ *   from_functions      its second half for what the functions of chains return (tail call)
  *   from_pinger         on the far end of the pinger's veth: echo requests in a UE's name
  *   from_slow           on the control plane's TAP: what it held, reassembled or fragmented
  *   from_slow_uplink    its second half for frames of the access side, one per data plane (tail call)
@@ -17,6 +18,7 @@
 #include "uplink.h"
 #include "downlink.h"
 #include "reply.h"
+#include "functions.h"
 
 SEC("xdp.frags")
 int access(struct xdp_md *ctx)
@@ -84,42 +86,6 @@ int shared(struct xdp_md *ctx)
 		return downlink(ctx, cfg, p);
 	}
 	return XDP_PASS;
-}
-
-/* Reads Ethernet + IP from our own side. Returns 0, or the counter to drop with. */
-INLINE int parse_plain(struct xdp_md *ctx, struct packet *p, int uplink)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-
-	p->message = GTPU_G_PDU;
-	if (data + 34 > end)
-		return COUNTER_DROP_NOT_IP;
-	__u16 type = *(__u16 *)(data + 12);
-	p->inner = 14;
-	if (type == bpf_htons(ETH_P_IP))
-		p->inner_length = be16(data + 16);
-	else if (type == bpf_htons(ETH_P_IPV6) && data + 54 <= end)
-		p->inner_length = be16(data + 18) + 40;
-	else
-		return COUNTER_DROP_NOT_IP;
-	__u32 need = 14 + (__u32)p->inner_length;
-	if (end - data != need) {
-		__u32 whole = bpf_xdp_get_buff_len(ctx);
-		if (whole < need)
-			return COUNTER_DROP_REPLY_MALFORMED;
-		if (whole > need) {
-			if (bpf_xdp_adjust_tail(ctx, (int)need - (int)whole))
-				return COUNTER_DROP_REPLY_MALFORMED;
-			data = (void *)(long)ctx->data;
-			end = (void *)(long)ctx->data_end;
-			if (data + 34 > end)
-				return COUNTER_DROP_REPLY_MALFORMED;
-		}
-	}
-	parse_inner_addresses(p, data + 14, end, uplink);
-	if (parse_inner(ctx, p, uplink, 0))
-		return COUNTER_DROP_REPLY_MALFORMED;
-	return 0;
 }
 
 INLINE int reply(struct xdp_md *ctx, int from_hold)
@@ -191,7 +157,17 @@ int from_apps(struct xdp_md *ctx)
 {
 	int verdict = fast_reply(ctx);
 
-	return verdict != SLOW_WAY ? verdict : reply(ctx, 0);
+	if (verdict != SLOW_WAY)
+		return verdict;
+	if (is_for_chains(ctx))
+		bpf_tail_call(ctx, &chain_programs, 0);
+	return reply(ctx, 0);
+}
+
+SEC("xdp.frags")
+int from_functions(struct xdp_md *ctx)
+{
+	return from_function(ctx);
 }
 
 SEC("xdp.frags")

@@ -10,6 +10,7 @@
 #ifndef OFFRAMP_REPLY_H
 #define OFFRAMP_REPLY_H
 
+#include "chain.h"
 #include "classify.h"
 #include "capture.h"
 #include "encapsulate.h"
@@ -118,13 +119,25 @@ INLINE struct bearer *choose_bearer(struct xdp_md *ctx, struct packet *p, struct
 	return 0;
 }
 
+/* A packet of ours goes into this bearer: an Error Indication may be about it. */
+INLINE void note_injection(__u32 session, __u32 bearer)
+{
+	struct injection *ours = injection_of(session);
+
+	if (ours) {
+		ours->at = now();
+		if (!(ours->slots & 1 << bearer % BEARER_SLOTS))
+			__sync_fetch_and_or(&ours->slots, 1 << bearer % BEARER_SLOTS);
+	}
+}
+
 /* The frame, an Ethernet header and the inner packet, goes down this bearer. `number`: of the packet, for its
  * identification. */
 INLINE int into_tunnel(struct xdp_md *ctx, const struct config *cfg, struct packet *p, struct flow *f, struct bearer *b,
 		       __u32 number, const struct treatment *treatment)
 {
 	__u32 length = p->inner_length, dataplane = b->dataplane, service = f->service;
-	__u32 counter = f->action == ACTION_THROUGH ? COUNTER_PASS_TREATED : COUNTER_REPLY_DOWNLINK;
+	__u32 counter = f->action == ACTION_THROUGH ? COUNTER_CHAIN_BACK : COUNTER_REPLY_DOWNLINK;
 
 	if (!push_header(ctx, b, p, length, (flow_entropy(ports_down(p)) & 0xff) | number << 8, f->qfi))
 		return drop(ctx, COUNTER_DROP_NO_DOWNLINK);
@@ -170,6 +183,7 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 		ends_in(ctx, dataplane, COUNTER_DROP_TOO_BIG, length);
 		return XDP_DROP;
 	}
+	const struct treatment *treatment = treatment_of(f);
 	if (f->last_seen != t)
 		f->last_seen = t;
 	if (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) && p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER) {
@@ -178,10 +192,10 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 		if (p->tcp_flags & TCP_RST)
 			f->flags |= FLOW_RST;
 		if (p->tcp_flags & TCP_SYN)
-			clamp_mss(ctx, p->l4, mss_limit(cfg, b->v6 ? 64 : 44, p->inner_v6));
+			clamp_mss(ctx, p->l4,
+				  chain_mss(treatment, mss_limit(cfg, b->v6 ? 64 : 44, p->inner_v6), p->inner_v6));
 	}
 	__u32 service = f->service;
-	const struct treatment *treatment = treatment_of(f);
 	if (treatment) {
 		if (!within_rate(service, 1, length)) {
 			ends_in(ctx, b->dataplane, COUNTER_DROP_RATE, length);
@@ -192,13 +206,12 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 	}
 	if (!translate(ctx, f, p, 0, 14, p->l4 - 14))
 		return drop(ctx, COUNTER_DROP_REPLY_MALFORMED);
-	struct injection *ours = injection_of(f->session);
-	if (ours) {
-		ours->at = t;
-		if (!(ours->slots & 1 << slot % BEARER_SLOTS))
-			__sync_fetch_and_or(&ours->slots, 1 << slot % BEARER_SLOTS);
-	}
-	return into_tunnel(ctx, cfg, p, f, b, count_service(service, 1, length), treatment);
+	__u32 number = count_service(service, 1, length);
+	if (treatment && treatment->chain_down && !is_icmp_other(p))
+		return to_function(ctx, p, treatment->chain_down, flow_entropy(ports_down(p)) << 8,
+				   b->dataplane << 16 | COUNTER_CHAIN_DOWNLINK);
+	note_injection(f->session, slot);
+	return into_tunnel(ctx, cfg, p, f, b, number, treatment);
 }
 
 /* The short way (fast.h) for replies. */

@@ -172,6 +172,28 @@ struct treatment {
 	__u32 unused[4];
 };
 
+/* One function of a chain in one direction: how packets get there, and what comes after. Key: its VNI, host order. */
+struct hop {
+	struct address vnf; /* its tunnel end point: what it returns comes from there */
+	__u32 next;         /* VNI of the next function that is up, CHAIN_NONE behind the last, CHAIN_BLOCKED */
+	__u32 checksum;     /* IPv4: sum of the outer header with length, id and checksum zero */
+	__u16 service;
+	__u16 next_hop;      /* index into `next_hops` */
+	__u8 flags;          /* HOP_* */
+	__u8 header_length;  /* octets used in header, Ethernet in front */
+	__u8 service_index;  /* NSH: as we send it */
+	__u8 pad;
+	__u8 header[HOP_HEADER_MAX]; /* lengths, identification, source port and inner type are filled in */
+};
+
+/* Our own end of all those tunnels. */
+struct vtep {
+	struct address address4, address6; /* zero: none */
+	__u16 port;     /* VXLAN, network order */
+	__u16 gpe_port; /* VXLAN-GPE, network order */
+	__u32 mtu;      /* of the apps adapter */
+};
+
 /* What was decided about an IPv4 flow or tunnel a short time ago: one cache line, read without a lock. The truth
  * is in `flows` and `tunnels`; an entry that is missing, old or of another version costs only time. */
 struct cached {

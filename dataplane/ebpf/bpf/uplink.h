@@ -10,7 +10,9 @@
 #ifndef OFFRAMP_UPLINK_H
 #define OFFRAMP_UPLINK_H
 
+#include "chain.h"
 #include "classify.h"
+#include "encapsulate.h"
 #include "quote.h"
 #include "meter.h"
 #include "mirror.h"
@@ -48,19 +50,6 @@ INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const s
 	return verdict;
 }
 
-/* Out of its tunnel: what is left is an Ethernet header, to be filled in, and the inner packet. */
-INLINE int strip(struct xdp_md *ctx, const struct packet *p)
-{
-	__u32 frame = frame_length(ctx), length = p->inner_length;
-
-	if (frame != (__u32)p->inner + length) { /* padding, or later buffers */
-		__u32 whole = bpf_xdp_get_buff_len(ctx);
-		if (whole > (__u32)p->inner + length && bpf_xdp_adjust_tail(ctx, (int)(p->inner + length) - (int)whole))
-			return 0;
-	}
-	return !bpf_xdp_adjust_head(ctx, (int)p->inner - 14);
-}
-
 INLINE __u32 taken_as(const struct flow *f)
 {
 	if (f->action == ACTION_THROUGH)
@@ -69,8 +58,10 @@ INLINE __u32 taken_as(const struct flow *f)
 }
 
 /* The way of a flow that is not only passed: out of the tunnel and to the endpoint; or on in it. */
-INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct flow *f)
+GLOBAL int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct flow *f)
 {
+	if (!cfg || !p || !f)
+		return XDP_DROP;
 	__u32 at = now();
 	__u32 length = p->inner_length;
 	const struct treatment *t = treatment_of(f);
@@ -81,22 +72,28 @@ INLINE int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 		f->last_seen = at;
 	if (t && !within_rate(f->service, 0, length))
 		return drop(ctx, COUNTER_DROP_RATE);
-	if (f->action == ACTION_THROUGH) {
-		count_service(f->service, 0, length);
-		return go_through(ctx, cfg, 1, t);
-	}
+	__u32 vni = t && !is_icmp_other(p) ? t->chain_up : CHAIN_NONE;
+	count_service(f->service, 0, length);
 	if (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) && p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER) {
 		if (p->tcp_flags & TCP_FIN)
 			f->flags |= FLOW_FIN_UP;
 		if (p->tcp_flags & TCP_RST)
 			f->flags |= FLOW_RST;
 		if (p->tcp_flags & TCP_SYN)
-			clamp_mss(ctx, p->l4, mss_limit(cfg, (p->v6 ? 64 : 44), p->inner_v6));
+			clamp_mss(ctx, p->l4,
+				  chain_mss(t, f->action == ACTION_THROUGH ? ~0u : mss_limit(cfg, p->v6 ? 64 : 44, p->inner_v6),
+					    p->inner_v6));
 	}
-	ends(ctx, taken_as(f), length);
-	count_service(f->service, 0, length);
+	if (f->action == ACTION_THROUGH && !vni)
+		return go_through(ctx, cfg, 1, t);
+	if (!vni)
+		ends(ctx, taken_as(f), length);
+	else
+		note_qfi(f, p);
 	if (!strip(ctx, p))
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	if (vni)
+		return to_function(ctx, p, vni, flow_entropy(ports_up(p)) << 8, DATAPLANE << 16 | COUNTER_CHAIN_UPLINK);
 	return deliver(ctx, p, f, t);
 }
 
