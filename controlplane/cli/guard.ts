@@ -27,7 +27,7 @@ const attempts = 12;
 const say = (message: string) => process.stderr.write(`${new Date().toISOString()} offramp guard: ${message}\n`);
 
 /** Holds the agent's lock meanwhile. @throws Error, and nothing is taken back */
-async function takeBack(config: SiteConfig, { storeOnly = false } = {}): Promise<void> {
+async function takeBack(config: SiteConfig, storeOnly: boolean): Promise<void> {
   const unlock = lock(config.stateDir);
   try {
     const store = new Store(config.stateDir, { indices: config.backend.limits.rules });
@@ -76,7 +76,9 @@ export async function guard({ config: path, once = false }: { config: string; on
         continue;
       }
       try {
-        await takeBack(config, { storeOnly: failures >= attempts });
+        // As the next start would: with site.yaml as it is now.
+        const last = failures >= attempts;
+        await takeBack(last ? config : loadSite(path), last);
       } catch (error) {
         // An agent that starts at this moment has taken the lock; any other reason is tried again as well.
         say(messageOf(error));
