@@ -85,4 +85,5 @@ export const counters: readonly CounterName[] = [
   c("drop_chain_blocked", "drop", "a function of its chain is down, and the service does without none"),
   c("drop_chain_unknown", "drop", "to the chains' own address, but not from a function of a chain"),
   c("drop_chain_no_flow", "drop", "a packet that leaves a chain and belongs to no flow"),
+  c("drop_rule", "drop", "a rule says so"),
 ];

@@ -4,7 +4,7 @@
  *   buckets := old or new   nothing that either set could match is passed unseen
  *   chains, treatments      new ones enter
  *   protected prefixes      new ones enter
- *   rules                   a new inner array, filled, swapped in whole
+ *   rules                   a new image, filled through a mapping, swapped in whole
  *   generation              raised: flows that pass are decided again, flows that are taken stay taken
  *   protected prefixes      those that are no longer wanted leave; chains and treatments likewise
  *   buckets := new          later, by `Buckets.settle`: a taken flow outlives its rule, and must be found until it ends
@@ -14,9 +14,11 @@
 import { DataplaneError, type Limits } from "../dataplane.ts";
 import type { Steering } from "../steering.ts";
 import { BpfMap, MapFlag, MapType } from "./bpf-map.ts";
+import type { Places } from "./classifier.ts";
 import { PREFIX_PROTECTED } from "./consts.ts";
+import { LINE } from "./image.ts";
 import type { Kernel } from "./kernel.ts";
-import { prefixKey, rule as ruleCodec, viewOver } from "./layout.ts";
+import { prefixKey, viewOver } from "./layout.ts";
 import { BUCKETS, type RenderedRules, renderRules } from "./rules.ts";
 import type { Treatments } from "./treatments.ts";
 
@@ -71,6 +73,15 @@ export class Buckets {
   }
 }
 
+/** A map of its own for the image. The caller closes it. */
+export function imageMap(image: Uint8Array): BpfMap {
+  const size = { key: 4, value: LINE, entries: image.length / LINE };
+  const map = BpfMap.create(MapType.array, "image", size, { map_flags: MapFlag.innerMap | MapFlag.mmapable });
+  new Uint8Array(map.memory()).set(image);
+  map.unmap();
+  return map;
+}
+
 /** @throws DataplaneError and the old rules stay in force. */
 export function applyRules(
   kernel: Kernel,
@@ -79,6 +90,7 @@ export function applyRules(
   nextHops: NextHopIndex,
   buckets: Buckets,
   treatments: Treatments,
+  dataplane: Places["dataplane"],
 ): void {
   if (steering.rules.length > limits.rules) {
     throw new DataplaneError(`${steering.rules.length} rules, limits.rules is ${limits.rules}`, "rules");
@@ -90,7 +102,10 @@ export function applyRules(
   }
   let rendered: RenderedRules;
   try {
-    rendered = renderRules(steering, (endpoint) => nextHops.indexOf(endpoint));
+    rendered = renderRules(steering, {
+      nextHop: (endpoint) => nextHops.indexOf(endpoint),
+      ...(dataplane && { dataplane }),
+    });
   } catch (error) {
     if (error instanceof DataplaneError) throw error;
     throw new DataplaneError(`rules: ${(error as Error).message}`, "rules");
@@ -99,12 +114,7 @@ export function applyRules(
   const prefixes = kernel.map("prefixes");
   const present = prefixKeys(prefixes, [PREFIX_PROTECTED], 0);
   const added: Uint8Array[] = [];
-  const inner = BpfMap.create(
-    MapType.array,
-    "rules",
-    { key: 4, value: ruleCodec.size, entries: Math.max(1, rendered.count) },
-    { map_flags: MapFlag.innerMap },
-  );
+  const inner = imageMap(rendered.image);
   const takeBack = buckets.widen(rendered.bucket, rendered.host);
   try {
     for (const key of rendered.protect) {
@@ -112,8 +122,6 @@ export function applyRules(
       prefixes.update(key, Uint8Array.of(1));
       added.push(key);
     }
-    const keys = Uint32Array.from({ length: rendered.count }, (_, i) => i);
-    inner.updateBatch(new Uint8Array(keys.buffer), rendered.rules, rendered.count);
     kernel.map("rules").update(0, u32(inner.fd));
   } catch (error) {
     for (const key of added) prefixes.delete(key);
@@ -124,7 +132,7 @@ export function applyRules(
     // The outer map holds it from now on.
     inner.close();
   }
-  kernel.raiseGeneration({ count: rendered.count, flags: rendered.flags });
+  kernel.raiseGeneration(rendered.header);
   buckets.want(rendered.bucket, rendered.host);
   const wanted = new Set(rendered.protect.map(text));
   for (const [key, octets] of present) if (!wanted.has(key)) prefixes.delete(octets);

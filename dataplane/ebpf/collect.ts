@@ -57,9 +57,12 @@ export function writeTwinKey(twin: Uint8Array, key: Uint8Array, value: Uint8Arra
   twin[offset.reply] = key[offset.reply] ? 0 : 1;
 }
 
+/** No other entry leads back: nothing was translated. */
+const staysItself = (action: number): boolean => action === c.ACTION_PASS || action === c.ACTION_DROP;
+
 /** Seconds that a flow may be idle. `flags` of both entries. */
 export function flowTimeout(protocol: number, action: number, flags: number): number {
-  if (action === c.ACTION_PASS) return timeout.passed;
+  if (staysItself(action)) return timeout.passed;
   if (protocol === PROTO.icmp || protocol === PROTO.icmp6) return timeout.icmp;
   if (protocol !== PROTO.tcp) return timeout.udp;
   const both = c.FLOW_FIN_UP | c.FLOW_FIN_DOWN;
@@ -180,7 +183,7 @@ export class Collector {
         }
         if (!reply) {
           this.flowCount[session]!++;
-          if (draft && view.getUint8(at + offset.action) !== c.ACTION_PASS) {
+          if (draft && !staysItself(view.getUint8(at + offset.action))) {
             markHost(key.subarray(0, 16), !isMapped(key), draft.bucket, draft.host);
           }
         }
@@ -210,7 +213,7 @@ export class Collector {
     const { offset } = layout.flow;
     const flags = view.getUint8(at + offset.flags);
     const protocol = key[layout.flowKey.offset.protocol]!;
-    if (view.getUint8(at + offset.action) === c.ACTION_PASS) return idle > timeout.passed;
+    if (staysItself(view.getUint8(at + offset.action))) return idle > timeout.passed;
     // Without a look at the other entry: the shortest time that could apply. One that was reset goes by itself, and then
     // this one leads nowhere.
     const tcp = protocol === PROTO.tcp;
@@ -412,7 +415,7 @@ export class Collector {
       for (let i = 0; i < count; i++) {
         const at = i * size;
         const key = keys.slice(i * keySize, (i + 1) * keySize);
-        if (view.getUint8(at + offset.action) === c.ACTION_PASS || !isUnwanted(view, at, key)) continue;
+        if (staysItself(view.getUint8(at + offset.action)) || !isUnwanted(view, at, key)) continue;
         dead.push(key);
         if (key[layout.flowKey.offset.reply]) continue;
         flows++;

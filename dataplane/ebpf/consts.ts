@@ -48,6 +48,15 @@ export const ACTION_THROUGH = 5;
 
 export const RULE_APP_INITIATED = 1;
 export const RULE_TREATED = 2;
+export const RULE_BY_UE = 4;
+
+export const RULES_SIGNALLING = 2;
+
+export const LEVELS_MAX = 11;
+export const DIMENSIONS = 16;
+export const DIMENSIONS_WIDE = 0x1803;
+export const FIELD_DSCP = 0x00ff0000;
+export const FIELD_QFI = 0xff000000;
 
 export const RULES_THROUGH = 1;
 
@@ -57,6 +66,7 @@ export const FLOW_RST = 4;
 export const FLOW_REPLIED = 8;
 export const FLOW_APP_INITIATED = 16;
 export const FLOW_TREATED = 32;
+export const FLOW_RUNNING = 64;
 
 export const VXLAN_FLAG_VNI = 8;
 export const GPE_FLAG_PROTOCOL = 4;

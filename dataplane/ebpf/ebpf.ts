@@ -296,7 +296,8 @@ export class EbpfDataplane implements Dataplane {
 
   async apply(steering: Steering): Promise<void> {
     const { kernel } = this.#running();
-    applyRules(kernel, steering, this.#config.limits, this.#nextHops!, this.#buckets!, this.#treatments!);
+    const index = (name: string) => this.#wiring.planes.get(name)?.index;
+    applyRules(kernel, steering, this.#config.limits, this.#nextHops!, this.#buckets!, this.#treatments!, index);
     for (const rule of steering.rules) this.#services.add(rule.service);
   }
 

@@ -28,7 +28,7 @@ import {
   xdpQuery,
 } from "./bpf-object.ts";
 import { BEARER_SLOTS, COUNTERS_STRIDE, LAYOUT_VERSION, MAX_DATAPLANES } from "./consts.ts";
-import { clock, rule, rulesHeader, slots } from "./layout.ts";
+import { clock, root, rulesHeader, slots } from "./layout.ts";
 
 /** Programs of the appliance as a whole count here: DATAPLANE of their load. */
 export const APPLIANCE = MAX_DATAPLANES - 1;
@@ -132,8 +132,14 @@ const cacheSizes = ({ flows }: Limits): { cache: number; reply_cache: number } =
     : { cache: entries, reply_cache: entries / 2 };
 };
 
-const template = (): BpfMap =>
-  BpfMap.create(MapType.array, "rules_none", { key: 4, value: rule.size, entries: 1 }, { map_flags: MapFlag.innerMap });
+/** Of the classifier's images: no rules. The caller closes it. */
+export const emptyImage = (): BpfMap =>
+  BpfMap.create(
+    MapType.array,
+    "image",
+    { key: 4, value: root.size, entries: 2 },
+    { map_flags: MapFlag.innerMap | MapFlag.mmapable },
+  );
 
 /** Why the maps of an earlier run cannot be used; undefined when they can. */
 function mismatch(left: ReadonlyMap<string, BpfMap>, object: BpfObject): string | undefined {
@@ -162,7 +168,7 @@ export class Kernel {
 
   /** Loads over the maps in `left` where there are any. @throws BpfError, DataplaneError */
   constructor(limits: Limits, left: Left) {
-    const inner = template();
+    const inner = emptyImage();
     const load = (options: { maxEntries?: Record<string, number>; reuse?: ReadonlyMap<string, BpfMap> }) =>
       BpfObject.load(this.path, {
         ...options,
@@ -286,20 +292,20 @@ export class Kernel {
   }
 
   /**
-   * What programs cached is void from now on, and passing flows are decided again. `count`: how many rules there are now;
-   * `flags`: RULES_*; `cacheFor`: seconds that a cached decision holds.
+   * What programs cached is void from now on, and flows that are not taken are decided again. `change`: members of struct
+   * rules_header that are others now; `cacheFor`: seconds that a cached decision holds.
    */
-  raiseGeneration(change: { count?: number; flags?: number; cacheFor?: number } = {}): void {
+  raiseGeneration(change: { count?: number; fields?: number; flags?: number; cacheFor?: number } = {}): void {
     const map = this.map("rules_state");
     const state = rulesHeader.decode(map.lookup(0)!);
+    const { cacheFor, ...members } = change;
     map.update(
       0,
       rulesHeader.encode({
         ...state,
+        ...members,
         generation: (state.generation + 1) >>> 0,
-        count: change.count ?? state.count,
-        flags: change.flags ?? state.flags,
-        cache_for: change.cacheFor === undefined ? state.cache_for : Math.max(1, Math.floor(change.cacheFor * this.hz)),
+        cache_for: cacheFor === undefined ? state.cache_for : Math.max(1, Math.floor(cacheFor * this.hz)),
       }),
     );
   }

@@ -102,7 +102,7 @@ export const flow = struct("flow", {
   l4_delta: u16,
   next_hop: u16,
   qfi: u8,
-  pad: u8,
+  dscp: u8,
   rule: u32,
 });
 
@@ -131,31 +131,29 @@ export const hop = struct("hop", {
 
 export const vtep = struct("vtep", { address4: addr, address6: addr, port: be16, gpe_port: be16, mtu: u32 });
 
-export const rule = struct("rule", {
-  destination: addr,
-  destination_mask: addr,
-  source: addr,
-  source_mask: addr,
+export const root = struct("root", { rules: u32, outcomes: u32, dimensions: u32, first: u32, unused: bytes(48, 4) });
+export const dimension = struct("dimension", {
+  index: u32,
+  levels: u32,
+  any: u32,
+  own: u32,
+  level: bytes(44, 4),
+  unused: u32,
+});
+export const group = struct("group", { words: u64, first: u32, unused: u32 });
+export const outcome = struct("outcome", {
   endpoint: addr,
-  destination_port_low: u16,
-  destination_port_high: u16,
-  source_port_low: u16,
-  source_port_high: u16,
+  id: u32,
+  members: u32,
+  slots: u32,
   endpoint_port: be16,
   service: u16,
-  protocol: u8,
+  next_hop: u16,
   action: u8,
   flags: u8,
-  v6: u8,
-  next_hop: u16,
-  pad: u16,
-  id: u32,
-  teid_low: u32,
-  teid_high: u32,
-  dscp: u8,
-  qfi: u8,
-  dataplanes: u16,
+  unused: bytes(28, 4),
 });
+export const member = struct("member", { endpoint: addr, port: be16, next_hop: u16, unused: bytes(12, 4) });
 
 export const rulesHeader = struct("rules_header", {
   generation: u32,
@@ -163,6 +161,7 @@ export const rulesHeader = struct("rules_header", {
   cache_epoch: u32,
   cache_for: u32,
   flags: u32,
+  fields: u32,
 });
 export const cached = struct("cached", {
   key: bytes(32, 8),
@@ -325,7 +324,11 @@ export const structs = [
   treatment,
   hop,
   vtep,
-  rule,
+  root,
+  dimension,
+  group,
+  outcome,
+  member,
   rulesHeader,
   cached,
   injection,

@@ -3,7 +3,8 @@
  *
  * A pure renderer: Steering in, octets out.
  *
- *   rules     array of struct rule, highest priority first; the classifier takes the first that matches
+ *   image     what the classifier searches (classifier.ts, image.ts)
+ *   header    what the programs read first: how many rules, which fields their decisions depend on
  *   buckets   two octets tables over inner destinations: most packets need no more than one look here to pass
  *   protect   keys of the longest-prefix-match map
  *
@@ -12,12 +13,20 @@
  * place among the hosts. Rules that only pass mark nothing: what no bucket names passes anyway.
  */
 
-import { addressOctets, maskOctets, type Prefix, prefixOf } from "../address.ts";
+import { type Prefix, prefixOf } from "../address.ts";
+import { DataplaneError } from "../dataplane.ts";
 import type { Steering, SteeringRule } from "../steering.ts";
 import {
-  ACTION_PASS,
-  ACTION_ROUTE,
-  ACTION_TAKE,
+  acts,
+  appEntries,
+  fieldsOf,
+  isAboutPackets,
+  type Places,
+  ruleFamily,
+  signalling,
+  uplinkEntry,
+} from "./classifier.ts";
+import {
   HOST_RULE,
   HOST_TREATED,
   MAYBE_PROTECTED,
@@ -27,89 +36,57 @@ import {
   MAYBE_TREATED_HOST,
   MAYBE_V6,
   PREFIX_PROTECTED,
-  RULE_APP_INITIATED,
-  RULE_TREATED,
+  RULES_SIGNALLING,
   RULES_THROUGH,
 } from "./consts.ts";
-import { prefixKey, rule as ruleCodec } from "./layout.ts";
+import { type Entry, IMAGE_MOST, renderImage } from "./image.ts";
+import { prefixKey } from "./layout.ts";
+import { TooLarge } from "./vectors.ts";
 
 export const BUCKETS = 131072;
+/** A rule's number in a vector has 16 bits. */
+const MOST_RULES = 65535;
 
 export interface RenderedRules {
-  count: number;
-  /** RULES_* */
-  flags: number;
-  rules: Uint8Array;
+  image: Uint8Array;
+  /** Members of struct rules_header. */
+  header: { count: number; fields: number; flags: number };
   bucket: Uint8Array;
   host: Uint8Array;
   protect: Uint8Array[];
 }
 
-const actions = { pass: ACTION_PASS, take: ACTION_TAKE, route: ACTION_ROUTE, drop: ACTION_PASS } as const;
-const NONE = new Uint8Array(16);
-
-/** `nextHop` gives the index of an endpoint's entry in `next_hops`. @throws Error on what is no address or prefix. */
-export function renderRules(steering: Steering, nextHop: (endpoint: string) => number): RenderedRules {
-  const rules = new Uint8Array(steering.rules.length * ruleCodec.size);
+/**
+ * `most`: octets that the image may have.
+ * @throws DataplaneError what is too much for the classifier; Error on what is no address or prefix.
+ */
+export function renderRules(steering: Steering, places: Places, most = IMAGE_MOST): RenderedRules {
+  const { rules } = steering;
   const bucket = new Uint8Array(BUCKETS);
   const host = new Uint8Array(BUCKETS);
-  let flags = 0;
-  for (const [index, rule] of steering.rules.entries()) {
-    rules.set(renderRule(rule, nextHop), index * ruleCodec.size);
-    if (rule.action !== "pass" || rule.treatment) markRule(rule, bucket, host, RULE_MARKS);
-    if (rule.action === "pass" && rule.treatment) {
+  let flags = signalling(rules) ? RULES_SIGNALLING : 0;
+  for (const rule of rules) {
+    if (!acts(rule) || !isAboutPackets(rule.match)) continue;
+    markRule(rule, bucket, host, RULE_MARKS);
+    if (rule.action === "pass") {
       markRule(rule, bucket, host, TREATED_MARKS);
       flags |= RULES_THROUGH;
     }
   }
+  const uplink = rules.map((rule) => uplinkEntry(rule, places));
+  const app = rules.flatMap((rule) => (rule.appInitiated ? appEntries(rule, places) : []));
+  const larger = Math.max(rules.length, app.length);
+  if (larger > MOST_RULES)
+    throw new DataplaneError(`${larger} rules, the classifier has room for ${MOST_RULES}`, "rules");
   const protect = steering.protect.map(prefixOf);
   for (const prefix of protect) markAll(bucket, prefix, MAYBE_PROTECTED);
   return {
-    count: steering.rules.length,
-    flags,
-    rules,
+    image: imageOf(uplink, app, signalling(rules), most),
+    header: { count: rules.length, fields: fieldsOf(rules), flags },
     bucket,
     host,
     protect: protect.map((p) => lpmKey(PREFIX_PROTECTED, 0, p)),
   };
-}
-
-/** 0 IPv4, 1 IPv6, 2 both: by whatever names an address. */
-function familyOf(rule: SteeringRule): number {
-  const named = rule.match.destination?.[0] ?? rule.match.source?.[0] ?? rule.endpoints?.[0]?.address;
-  return named === undefined ? 2 : prefixOf(named).v6 ? 1 : 0;
-}
-
-function renderRule(rule: SteeringRule, nextHop: (endpoint: string) => number): Uint8Array {
-  const { match } = rule;
-  const endpoint = rule.endpoints?.[0];
-  const destination = match.destination?.[0] === undefined ? undefined : prefixOf(match.destination[0]);
-  const source = match.source?.[0] === undefined ? undefined : prefixOf(match.source[0]);
-  const [low, high] = match.destinationPorts?.[0] ?? [0, 65535];
-  const [sourceLow, sourceHigh] = match.sourcePorts?.[0] ?? [0, 65535];
-  return ruleCodec.encode({
-    destination: destination?.octets ?? NONE,
-    destination_mask: maskOctets(destination?.length ?? 0),
-    source: source?.octets ?? NONE,
-    source_mask: maskOctets(source?.length ?? 0),
-    endpoint: endpoint ? addressOctets(endpoint.address) : NONE,
-    destination_port_low: low,
-    destination_port_high: high,
-    source_port_low: sourceLow,
-    source_port_high: sourceHigh,
-    endpoint_port: endpoint?.port ?? 0,
-    service: rule.service,
-    protocol: match.protocol?.[0] ?? 0,
-    action: actions[rule.action],
-    flags: (rule.appInitiated ? RULE_APP_INITIATED : 0) | (rule.treatment ? RULE_TREATED : 0),
-    v6: familyOf(rule),
-    next_hop: endpoint ? nextHop(endpoint.address) : 0,
-    id: rule.id,
-    teid_low: 0,
-    teid_high: 0xffff_ffff,
-    dscp: 255,
-    qfi: 255,
-  });
 }
 
 /** What stands in the bucket of a prefix, in that of a single address, and at the address itself. */
@@ -121,17 +98,29 @@ interface Marks {
 const RULE_MARKS: Marks = { prefix: MAYBE_RULE, single: MAYBE_RULE_HOST, host: HOST_RULE };
 const TREATED_MARKS: Marks = { prefix: MAYBE_TREATED, single: MAYBE_TREATED_HOST, host: HOST_TREATED };
 
+function imageOf(uplink: readonly Entry[], app: readonly Entry[], aboutSignalling: boolean, most: number): Uint8Array {
+  try {
+    return renderImage(uplink, app, aboutSignalling, most);
+  } catch (error) {
+    if (!(error instanceof TooLarge)) throw error;
+    const why = `${uplink.length} rules overlap so much that the classifier would need more than ${most >> 20} MB`;
+    throw new DataplaneError(`${why}: name fewer wide ranges and prefixes that cross each other`, "rules");
+  }
+}
+
 function markRule(rule: SteeringRule, bucket: Uint8Array, host: Uint8Array, marks: Marks): void {
-  const destination = rule.match.destination?.[0];
-  if (destination === undefined) {
-    const family = familyOf(rule);
-    if (family !== 1) fill(bucket, 0, MAYBE_V6, marks.prefix);
-    if (family !== 0) fill(bucket, MAYBE_V6, BUCKETS, marks.prefix);
+  const destinations = rule.match.destination;
+  if (destinations === undefined) {
+    const family = ruleFamily(rule);
+    if (family !== 6) fill(bucket, 0, MAYBE_V6, marks.prefix);
+    if (family !== 4) fill(bucket, MAYBE_V6, BUCKETS, marks.prefix);
     return;
   }
-  const prefix = prefixOf(destination);
-  if (prefix.length === 128) markHost(prefix.octets, prefix.v6, bucket, host, marks);
-  else markAll(bucket, prefix, marks.prefix);
+  for (const destination of destinations) {
+    const prefix = prefixOf(destination);
+    if (prefix.length === 128) markHost(prefix.octets, prefix.v6, bucket, host, marks);
+    else markAll(bucket, prefix, marks.prefix);
+  }
 }
 
 /** Marks a single address, as a rule for it would. */

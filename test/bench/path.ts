@@ -7,12 +7,13 @@
  */
 
 import { defaults } from "../../controlplane/config/schema.ts";
-import { addressOctets } from "../../dataplane/address.ts";
-import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
+import { imageMap } from "../../dataplane/ebpf/apply.ts";
 import { BpfObject, type Program } from "../../dataplane/ebpf/bpf-object.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
 import { Kernel, objectPath } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
+import { renderRules } from "../../dataplane/ebpf/rules.ts";
+import type { SteeringRule } from "../../dataplane/steering.ts";
 import { eth, frame, gtpu, ipv4, payload, sum16, tcp, udp } from "../packets/frame.ts";
 
 const u32 = (value: number) => new Uint8Array(Uint32Array.of(value).buffer);
@@ -25,6 +26,17 @@ const APP = "10.60.0.10";
 const UE_BASE = 0x0a800001; // 10.128.0.1
 const ADDRESS = "10.128.0.1";
 const REDIRECT = 4;
+
+const serviceRule: SteeringRule = {
+  id: 1,
+  service: 1,
+  name: "service",
+  priority: 100,
+  match: { destination: [`${SERVICE}/32`] },
+  action: "take",
+  endpoints: [{ address: APP, port: 8080 }],
+  appInitiated: false,
+};
 
 const stateSize = 152;
 
@@ -58,7 +70,7 @@ export class PathBench {
   readonly offramp: Kernel;
   private readonly plane: BpfObject;
   readonly yard: BpfObject;
-  private readonly rules: BpfMap;
+  private generation = 0;
   private yardBy: "teid" | "address" | undefined;
 
   /** With `flows` UEs of one flow each, over maps made as the appliance makes them with `limits` that hold these. */
@@ -76,13 +88,6 @@ export class PathBench {
     };
     this.offramp = new Kernel(limits, { maps: new Map(), programs: new Map() });
     this.plane = this.offramp.dataplane(0, { ports: ["access", "core"], fromSlow: "from_slow_uplink" });
-    const inner = BpfMap.create(
-      MapType.array,
-      "rules",
-      { key: 4, value: layout.rule.size, entries: 1 },
-      { map_flags: MapFlag.innerMap },
-    );
-    this.rules = inner;
     this.yard = BpfObject.load(objectPath("bench.bpf.o"), { maxEntries: { yards: Math.max(1024, flows) } });
     const ports = this.offramp.map("ports");
     for (const port of [c.PORT_ACCESS(0), c.PORT_CORE(0), c.PORT_RETURN, c.PORT_APPS, c.PORT_SLOW]) {
@@ -109,33 +114,18 @@ export class PathBench {
         source: Uint8Array.of(2, 0, 0, 0, 0, 2),
       }),
     );
-    const all = new Uint8Array(16).fill(255);
-    inner.update(
-      0,
-      layout.rule.encode({
-        destination: addressOctets(SERVICE),
-        destination_mask: all,
-        endpoint: addressOctets(APP),
-        destination_port_high: 65535,
-        source_port_high: 65535,
-        endpoint_port: 8080,
-        service: 1,
-        action: c.ACTION_TAKE,
-        id: 1,
-        teid_high: 0xffffffff,
-        dscp: 255,
-        qfi: 255,
-      }),
-    );
-    this.offramp.map("rules").update(0, u32(inner.fd));
-    this.offramp
-      .map("rules_state")
-      .update(0, layout.rulesHeader.encode({ generation: 1, count: 1, cache_for: 2 ** 30 }));
-    const bucket = new Uint8Array(131072);
-    const host = new Uint8Array(131072);
-    bucket[(203 << 8) | 0] = c.MAYBE_RULE_HOST;
-    host[((203 << 8) | 0) ^ ((113 << 8) | 80)] = 1;
-    this.offramp.map("maybe").update(0, layout.buckets.encode({ bucket, host }));
+    this.setRules([serviceRule]);
+  }
+
+  /** Puts these rules in force; nothing is cached from before. */
+  setRules(rules: SteeringRule[]): void {
+    const rendered = renderRules({ rules, protect: [] }, { nextHop: () => 0 });
+    const image = imageMap(rendered.image);
+    this.offramp.map("rules").update(0, u32(image.fd));
+    image.close();
+    const header = { generation: ++this.generation, ...rendered.header, cache_for: 2 ** 30 };
+    this.offramp.map("rules_state").update(0, layout.rulesHeader.encode(header));
+    this.offramp.map("maybe").update(0, layout.buckets.encode(rendered));
   }
 
   /** Uplink looks up by TEID, downlink by address: the table holds one of the two at a time. */
@@ -295,7 +285,6 @@ export class PathBench {
   }
 
   close(): void {
-    this.rules.close();
     this.offramp.close();
     this.yard.close();
   }

@@ -4,11 +4,11 @@
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { addressOctets, addressText, maskOctets, prefixOf } from "../../dataplane/address.ts";
+import { addressOctets, addressText, prefixOf } from "../../dataplane/address.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
-import { rule as ruleCodec } from "../../dataplane/ebpf/layout.ts";
+import * as layout from "../../dataplane/ebpf/layout.ts";
 import { bucketOf, hostOf, renderRules } from "../../dataplane/ebpf/rules.ts";
-import { emptySteering, type Steering, type SteeringRule } from "../../dataplane/steering.ts";
+import { emptySteering, type Match, type Steering, type SteeringRule } from "../../dataplane/steering.ts";
 
 const base: SteeringRule = {
   id: 7,
@@ -24,92 +24,120 @@ const steering = (...rules: Partial<SteeringRule>[]): Steering => ({
   rules: rules.map((rule) => ({ ...base, ...rule })),
   protect: [],
 });
-const render = (s: Steering) => renderRules(s, (endpoint) => (endpoint === "10.60.0.10" ? 5 : 0));
+const places = { nextHop: (endpoint: string) => (endpoint === "10.60.0.10" ? 5 : 0) };
+const render = (s: Steering) => renderRules(s, places);
+/** The outcomes of the uplink rules, in order. */
 const decoded = (s: Steering) => {
-  const { rules, count } = render(s);
-  return Array.from({ length: count }, (_, i) => ruleCodec.decode(rules.subarray(i * ruleCodec.size)));
+  const { image } = render(s);
+  const { rules, outcomes } = layout.root.decode(image);
+  return Array.from({ length: rules }, (_, i) => layout.outcome.decode(image.subarray((outcomes + i) * 64)));
 };
 const marks = (table: Uint8Array): [number, number][] => Array.from(table.entries()).filter(([, value]) => value !== 0);
-const any4 = { destination_port_low: 0, destination_port_high: 65535, source_port_low: 0, source_port_high: 65535 };
 
-test("no rules are no octets and empty buckets", () => {
-  const { count, rules, bucket, host, protect } = render(emptySteering);
-  assert.equal([count, rules.length, marks(bucket), marks(host), protect], [0, 0, [], [], []]);
-});
-
-test("A11: a rule keeps all that it says, in the order of priorities", () => {
-  const rules = decoded(
-    steering(
-      {
-        match: {
-          destination: ["203.0.113.80/32"],
-          source: ["10.45.0.0/16"],
-          protocol: [6],
-          destinationPorts: [[80, 81]],
-          sourcePorts: [[1024, 65535]],
-        },
-        endpoints: [{ address: "10.60.0.10", port: 8080 }],
-        appInitiated: true,
-      },
-      { id: 8, match: { destination: ["2001:db8::/32"] }, action: "route", endpoints: undefined },
-    ),
-  );
-  assert.equal(rules, [
-    {
-      destination: addressOctets("203.0.113.80"),
-      destination_mask: maskOctets(128),
-      source: addressOctets("10.45.0.0"),
-      source_mask: maskOctets(112),
-      endpoint: addressOctets("10.60.0.10"),
-      destination_port_low: 80,
-      destination_port_high: 81,
-      source_port_low: 1024,
-      source_port_high: 65535,
-      endpoint_port: 8080,
-      service: 3,
-      protocol: 6,
-      action: c.ACTION_TAKE,
-      flags: c.RULE_APP_INITIATED,
-      v6: 0,
-      next_hop: 5,
-      pad: 0,
-      id: 7,
-      teid_low: 0,
-      teid_high: 0xffff_ffff,
-      dscp: 255,
-      qfi: 255,
-      dataplanes: 0,
-    },
-    {
-      destination: addressOctets("2001:db8::"),
-      destination_mask: maskOctets(32),
-      source: new Uint8Array(16),
-      source_mask: new Uint8Array(16),
-      endpoint: new Uint8Array(16),
-      ...any4,
-      endpoint_port: 0,
-      service: 3,
-      protocol: 0,
-      action: c.ACTION_ROUTE,
-      flags: 0,
-      v6: 1,
-      next_hop: 0,
-      pad: 0,
-      id: 8,
-      teid_low: 0,
-      teid_high: 0xffff_ffff,
-      dscp: 255,
-      qfi: 255,
-      dataplanes: 0,
-    },
-  ]);
-});
-
-test("a rule without addresses is for the family of its endpoint, or for both", () => {
+test("no rules are an empty image and empty buckets", () => {
+  const { header, image, bucket, host, protect } = render(emptySteering);
   assert.equal(
-    decoded(steering({}, { action: "route", endpoints: undefined })).map((rule) => rule.v6),
-    [0, 2],
+    [header, image, marks(bucket), marks(host), protect],
+    [{ count: 0, fields: 0, flags: 0 }, new Uint8Array(128), [], [], []],
   );
+});
+
+test("A11: an outcome keeps all that its rule says, in the order of priorities", () => {
+  const common = { members: 0, slots: 0, unused: new Uint8Array(28) };
+  const none = { endpoint: new Uint8Array(16), endpoint_port: 0, next_hop: 0 };
+  assert.equal(
+    decoded(
+      steering(
+        {
+          match: { destination: ["203.0.113.80/32"] },
+          endpoints: [{ address: "10.60.0.10", port: 8080 }],
+          appInitiated: true,
+          affinity: "ue",
+        },
+        { id: 8, match: { destination: ["2001:db8::/32"] }, action: "route", endpoints: undefined },
+        { id: 9, match: { source: ["10.45.0.0/16"] }, action: "drop", endpoints: undefined },
+        { id: 10, action: "pass", endpoints: undefined, treatment: { rate: { uplink: 1000 } } },
+        { id: 11, action: "pass", endpoints: undefined },
+      ),
+    ),
+    [
+      {
+        ...common,
+        id: 7,
+        endpoint: addressOctets("10.60.0.10"),
+        endpoint_port: 8080,
+        service: 3,
+        next_hop: 5,
+        action: c.ACTION_TAKE,
+        flags: c.RULE_APP_INITIATED | c.RULE_BY_UE,
+      },
+      { ...common, ...none, id: 8, service: 3, action: c.ACTION_ROUTE, flags: 0 },
+      { ...common, ...none, id: 9, service: 3, action: c.ACTION_DROP, flags: 0 },
+      { ...common, ...none, id: 10, service: 3, action: c.ACTION_THROUGH, flags: c.RULE_TREATED },
+      { ...common, ...none, id: 11, service: 3, action: c.ACTION_PASS, flags: 0 },
+    ],
+  );
+});
+
+test("several endpoints have slots and members; one that is up stands alone; with none up the rule stands aside", () => {
+  const of = (...states: ("up" | "draining" | "down")[]) =>
+    steering({ endpoints: states.map((state, i) => ({ address: `10.60.0.${10 + i}`, port: 80 + i, state })) });
+  const { image } = render(of("up", "draining", "up"));
+  const { outcomes } = layout.root.decode(image);
+  const { slots, members, endpoint } = layout.outcome.decode(image.subarray(outcomes * 64));
+  assert.equal(endpoint, new Uint8Array(16));
+  assert.equal(new Set(image.subarray(slots * 64, slots * 64 + 256)), new Set([0, 2]));
+  assert.equal(
+    [0, 1, 2].map((i) => {
+      const member = layout.member.decode(image.subarray(members * 64 + i * layout.member.size));
+      return [addressText(member.endpoint), member.port, member.next_hop];
+    }),
+    [
+      ["10.60.0.10", 80, 5],
+      ["10.60.0.11", 81, 0],
+      ["10.60.0.12", 82, 0],
+    ],
+  );
+  const [alone] = decoded(of("down", "up", "draining"));
+  assert.equal([addressText(alone!.endpoint), alone!.endpoint_port, alone!.slots], ["10.60.0.11", 81, 0]);
+  const [aside] = decoded(of("down", "draining"));
+  assert.equal([aside!.action, aside!.flags, aside!.endpoint], [c.ACTION_PASS, 0, new Uint8Array(16)]);
+});
+
+test("the header says which fields decisions depend on, and whether rules are about signalling", () => {
+  const header = (match: Match) => render(steering({ match, action: "drop", endpoints: undefined })).header;
+  assert.equal(header({ dscp: [[46, 46]] }), { count: 1, fields: c.FIELD_DSCP, flags: 0 });
+  assert.equal(header({ qfi: [[1, 9]], dscp: [[0, 0]] }), { count: 1, fields: 0xffff0000, flags: 0 });
+  assert.equal(header({ message: [[255, 255]] }), { count: 1, fields: 0, flags: 0 });
+  assert.equal(header({ message: [[1, 2]] }), { count: 1, fields: 0, flags: c.RULES_SIGNALLING });
+});
+
+test("rules about signalling alone, and those without a family, mark what they have to", () => {
+  const of = (match: Match) => marks(render(steering({ match, action: "drop", endpoints: undefined })).bucket).length;
+  assert.is(of({ message: [[1, 2]] }), 0);
+  assert.is(of({ message: [[1, 255]] }), 131072);
+  assert.is(of({ family: 6 }), 65536);
+  assert.is(of({ destination: ["203.0.113.80/32", "203.1.0.0/16", "2001:db8::/32"] }), 3);
+  assert.is(marks(render(steering({ match: {} })).bucket).length, 65536, "the family of the endpoint");
+});
+
+test("what is too much for the classifier is refused with what to do", () => {
+  const wide = Array.from({ length: 2000 }, (_, i) => ({
+    id: i + 1,
+    match: {
+      destinationPorts: [[i, 65535 - i]] as [number, number][],
+      source: [`10.${i >> 8}.${i & 255}.0/24`],
+      sourcePorts: [[(i * 7) % 2000, 65535 - i]] as [number, number][],
+      teid: [[(i * 11) % 2000, 65535 - i]] as [number, number][],
+    },
+  }));
+  assert.ok(render(steering(...wide)).image.length < 4 << 20);
+  assert.throws(
+    () => renderRules(steering(...wide), places, 1 << 20),
+    /2000 rules overlap so much that .* more than 1 MB: name fewer/,
+  );
+  const many = Array.from({ length: 65536 }, (_, i) => ({ id: i + 1 }));
+  assert.throws(() => render(steering(...many)), /65536 rules, the classifier has room for 65535/);
 });
 
 test("single addresses mark one bucket and one host, prefixes all buckets that they meet", () => {

@@ -38,6 +38,7 @@ import {
   otherStation,
   ping,
   query,
+  rule,
   Stage,
   service,
   station,
@@ -91,20 +92,7 @@ test("inner IPv4 options, source routes among them, are no app's business", () =
 });
 
 test("inner IPv6 with length 0, a jumbo option, a routing header or 40 extension headers is no app's business", () => {
-  const host = { address: addressOf("2001:db8:80::80"), bits: 128 };
-  stage.begin({
-    rules: [
-      {
-        id: 9,
-        service: 9,
-        action: "take",
-        family: 6,
-        destination: host,
-        endpoint: addressOf("2001:db8:60::1"),
-        nextHop: 0,
-      },
-    ],
-  });
+  stage.begin({ rules: [rule(9, { destination: ["2001:db8:80::80/128"] }, { address: "2001:db8:60::1" })] });
   const six = { src: "2001:db8:45:2::2", dst: "2001:db8:80::80" };
   stage.takes(uplink([ipv6(six), udp(dns)]));
   malformed([ipv6({ ...six, length: 0 }), udp(dns)]);

@@ -6,6 +6,7 @@
  * counter and, for what passes, that not one octet changed.
  */
 import * as assert from "uvu/assert";
+import type { Endpoint } from "../../dataplane/steering.ts";
 import { Bench } from "../model/bench.ts";
 import { addressOf } from "../model/read.ts";
 import type { ModelConfig, ModelRule, Port } from "../model/state.ts";
@@ -26,34 +27,31 @@ export const anyApp = "10.60.0.12";
 export const up = 0x101;
 export const down = 0x201;
 
-const host = (text: string) => ({ address: addressOf(text), bits: 128 });
 const prefix = (text: string, bits: number) => ({
   address: addressOf(text),
   bits: text.includes(":") ? bits : 96 + bits,
 });
 
+const rule = (id: number, match: ModelRule["match"], endpoint: Endpoint): ModelRule => ({
+  id,
+  service: id,
+  name: `rule ${id}`,
+  priority: 100,
+  match,
+  action: "take",
+  endpoints: [endpoint],
+  appInitiated: false,
+});
+
+export { rule };
+
 export const rules: ModelRule[] = [
-  {
-    id: 1,
-    service: 1,
-    action: "take",
-    family: 4,
-    destination: host(service),
-    protocol: 6,
-    destinationPorts: [80, 80],
-    endpoint: addressOf(app),
-    endpointPort: 8080,
-    nextHop: 0,
-  },
-  {
-    id: 2,
-    service: 2,
-    action: "take",
-    family: 4,
-    destination: host(anyService),
-    endpoint: addressOf(anyApp),
-    nextHop: 0,
-  },
+  rule(
+    1,
+    { destination: [`${service}/32`], protocol: [6], destinationPorts: [[80, 80]] },
+    { address: app, port: 8080 },
+  ),
+  rule(2, { destination: [`${anyService}/32`] }, { address: anyApp }),
 ];
 
 export const settings: ModelConfig = {

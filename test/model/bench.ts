@@ -8,10 +8,14 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { counters } from "../../dataplane/counters.ts";
-import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
+import { imageMap } from "../../dataplane/ebpf/apply.ts";
+import type { BpfMap } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject, type Program } from "../../dataplane/ebpf/bpf-object.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
+import { emptyImage } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
+import { renderRules } from "../../dataplane/ebpf/rules.ts";
+import { familyOf, nextHopOf, prefixOf } from "./match.ts";
 import { isMapped } from "./read.ts";
 import type { Address, ModelConfig, ModelRule, Port, Verdict } from "./state.ts";
 
@@ -34,13 +38,10 @@ export interface Ran {
 const verdicts = ["aborted", "drop", "pass", "tx", "redirect"] as const;
 const octets = (a: Address) => new Uint8Array(Buffer.from(a, "hex"));
 const u32 = (value: number) => new Uint8Array(Uint32Array.of(value).buffer);
-const maskOf = (bits: number) =>
-  Uint8Array.from({ length: 16 }, (_, i) => (0xff00 >> Math.max(0, Math.min(8, bits - i * 8))) & 0xff);
 
 /** A clock so slow that no period ends while a test runs: 2^20 jiffies per second. */
 export const frozen = 1 << 20;
 
-const actions = { pass: c.ACTION_PASS, take: c.ACTION_TAKE, route: c.ACTION_ROUTE };
 const modes = { offload: c.MODE_OFFLOAD, observe: c.MODE_OBSERVE, bypass: c.MODE_BYPASS };
 
 export class Bench {
@@ -56,12 +57,7 @@ export class Bench {
     hz = frozen,
   ) {
     build();
-    const template = BpfMap.create(
-      MapType.array,
-      "rules",
-      { key: 4, value: layout.rule.size, entries: 1 },
-      { map_flags: MapFlag.innerMap },
-    );
+    const template = emptyImage();
     this.object = BpfObject.load(objectPath, { constants: { DATAPLANE: 0, HZ: hz }, inner: { rules: template } });
     template.close();
     this.programs = {
@@ -123,52 +119,17 @@ export class Bench {
 
   /** Puts these rules in force: a new generation. */
   setRules(rules: readonly ModelRule[]): void {
-    const map = BpfMap.create(
-      MapType.array,
-      "rules",
-      { key: 4, value: layout.rule.size, entries: Math.max(1, rules.length) },
-      { map_flags: MapFlag.innerMap },
+    const rendered = renderRules(
+      { rules: [...rules], protect: [] },
+      { nextHop: (endpoint) => nextHopOf(this.config, endpoint), dataplane: (name) => (name === "s1" ? 0 : undefined) },
     );
-    rules.forEach((rule, i) => {
-      map.update(i, layout.rule.encode(this.encodeRule(rule)));
-    });
+    const map = imageMap(rendered.image);
     this.object.map("rules").update(0, u32(map.fd));
     this.inner.push(map);
     this.generation++;
-    const header = layout.rulesHeader.encode({ generation: this.generation, count: rules.length });
+    const header = layout.rulesHeader.encode({ generation: this.generation, ...rendered.header });
     this.object.map("rules_state").update(0, header);
     this.object.map("maybe").update(0, bucketsOf(rules, this.config.protect));
-  }
-
-  private encodeRule(rule: ModelRule) {
-    const prefix = (p: { address: Address; bits: number } | undefined) => ({
-      address: octets(p?.address ?? "0".repeat(32)),
-      mask: maskOf(p?.bits ?? 0),
-    });
-    const destination = prefix(rule.destination);
-    const source = prefix(rule.source);
-    return {
-      destination: destination.address,
-      destination_mask: destination.mask,
-      source: source.address,
-      source_mask: source.mask,
-      endpoint: octets(rule.endpoint ?? "0".repeat(32)),
-      destination_port_low: rule.destinationPorts?.[0] ?? 0,
-      destination_port_high: rule.destinationPorts?.[1] ?? 65535,
-      source_port_low: rule.sourcePorts?.[0] ?? 0,
-      source_port_high: rule.sourcePorts?.[1] ?? 65535,
-      endpoint_port: rule.endpointPort ?? 0,
-      service: rule.service,
-      protocol: rule.protocol ?? 0,
-      action: actions[rule.action],
-      flags: rule.appInitiated ? c.RULE_APP_INITIATED : 0,
-      v6: rule.family === 4 ? 0 : rule.family === 6 ? 1 : 2,
-      next_hop: rule.nextHop,
-      id: rule.id,
-      teid_high: 0xffffffff,
-      dscp: 255,
-      qfi: 255,
-    };
   }
 
   /** Forgets everything learnt; configuration, rules and the counters stay. */
@@ -241,18 +202,22 @@ function bucketsOf(rules: readonly ModelRule[], protect: ModelConfig["protect"])
     { address: "0".repeat(32), bits: 0 },
   ];
   for (const rule of rules) {
-    const { destination } = rule;
-    if (destination?.bits === 128) {
-      mark(destination, c.MAYBE_RULE_HOST);
-      const a = octets(destination.address);
-      const v4 = isMapped(destination.address);
+    const { destination, message } = rule.match;
+    if (rule.action === "pass" || (message && !message.some(([low, high]) => low <= 255 && high >= 255))) continue;
+    for (const one of destination?.map(prefixOf) ?? []) {
+      if (one.bits < 128) {
+        mark(one, c.MAYBE_RULE);
+        continue;
+      }
+      mark(one, c.MAYBE_RULE_HOST);
+      const a = octets(one.address);
+      const v4 = isMapped(one.address);
       let hash = 0;
       for (let at = v4 ? 12 : 0; at < 16; at += 2) hash ^= pair(a, at);
       host[(v4 ? 0 : c.MAYBE_V6) + hash] = 1;
-    } else if (destination) mark(destination, c.MAYBE_RULE);
-    else {
-      for (const [i, prefix] of all.entries()) if (rule.family !== (i === 0 ? 6 : 4)) mark(prefix, c.MAYBE_RULE);
     }
+    if (destination) continue;
+    for (const [i, prefix] of all.entries()) if (familyOf(rule) !== (i === 0 ? 6 : 4)) mark(prefix, c.MAYBE_RULE);
   }
   for (const prefix of protect) mark(prefix, c.MAYBE_PROTECTED);
   return layout.buckets.encode({ bucket, host });

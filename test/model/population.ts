@@ -55,83 +55,45 @@ export const pingTarget6 = "2001:db8:10::17";
 const host = (text: string) => ({ address: addressOf(text), bits: 128 });
 const prefix4 = (text: string, bits: number) => ({ address: addressOf(text), bits: 96 + bits });
 
+const rule = (id: number, service: number, partial: Partial<ModelRule>): ModelRule => ({
+  id,
+  service,
+  name: `rule ${id}`,
+  priority: 1000 - id,
+  match: {},
+  action: "take",
+  appInitiated: false,
+  ...partial,
+});
+
 export const rules: ModelRule[] = [
-  {
-    id: 11,
-    service: 1,
-    action: "take",
-    family: 4,
-    destination: host(services.web),
-    protocol: 6,
-    destinationPorts: [80, 80],
-    endpoint: addressOf(apps.web),
-    endpointPort: 8080,
-    nextHop: 0,
-  },
-  {
-    id: 12,
-    service: 2,
-    action: "take",
-    family: 4,
-    destination: host(services.dns),
-    protocol: 17,
-    destinationPorts: [53, 53],
-    endpoint: addressOf(apps.dns),
-    nextHop: 1,
-  },
-  {
-    id: 13,
-    service: 3,
-    action: "take",
-    family: 4,
-    destination: host(services.any),
-    endpoint: addressOf(apps.any),
-    nextHop: 2,
-  },
-  {
-    id: 14,
-    service: 4,
+  rule(11, 1, {
+    match: { destination: [`${services.web}/32`], protocol: [6], destinationPorts: [[80, 80]] },
+    endpoints: [{ address: apps.web, port: 8080 }],
+  }),
+  rule(12, 2, {
+    match: { destination: [`${services.dns}/32`], protocol: [17], destinationPorts: [[53, 53]] },
+    endpoints: [{ address: apps.dns }],
+  }),
+  rule(13, 3, { match: { destination: [`${services.any}/32`] }, endpoints: [{ address: apps.any }] }),
+  rule(14, 4, {
+    match: { destination: ["203.0.114.0/24"], protocol: [6], destinationPorts: [[443, 443]] },
     action: "pass",
-    family: 4,
-    destination: prefix4("203.0.114.0", 24),
-    protocol: 6,
-    destinationPorts: [443, 443],
-    nextHop: 0,
-  },
-  {
-    id: 15,
-    service: 4,
-    action: "take",
-    family: 4,
-    destination: prefix4("203.0.114.0", 24),
-    source: prefix4("10.45.0.0", 30),
-    endpoint: addressOf(apps.net),
-    nextHop: 0,
-  },
-  { id: 16, service: 5, action: "route", family: 4, destination: host(services.gateway), nextHop: 1 },
-  {
-    id: 17,
-    service: 6,
-    action: "take",
-    family: 6,
-    destination: host(services.web6),
-    endpoint: addressOf(apps.web6),
-    endpointPort: 8080,
-    nextHop: 2,
-  },
-  {
-    id: 18,
-    service: 7,
-    action: "take",
-    family: 4,
-    destination: host(services.first),
-    protocol: 17,
-    destinationPorts: [5000, 5000],
-    endpoint: addressOf(apps.first),
-    endpointPort: 6000,
-    nextHop: 1,
+  }),
+  rule(15, 4, {
+    match: { destination: ["203.0.114.0/24"], source: ["10.45.0.0/30"] },
+    endpoints: [{ address: apps.net }],
+  }),
+  rule(16, 5, { match: { destination: [`${services.gateway}/32`] }, action: "route" }),
+  rule(17, 6, {
+    match: { destination: [`${services.web6}/128`] },
+    endpoints: [{ address: apps.web6, port: 8080 }],
+  }),
+  rule(18, 7, {
+    match: { destination: [`${services.first}/32`], protocol: [17], destinationPorts: [[5000, 5000]] },
+    endpoints: [{ address: apps.first, port: 6000 }],
     appInitiated: true,
-  },
+  }),
 ];
 
 const hop = (n: number) => ({ destination: Uint8Array.of(2, 9, 9, 9, 9, n), source: Uint8Array.of(2, 8, 8, 8, 8, n) });

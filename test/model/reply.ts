@@ -4,9 +4,12 @@
  * The frame is Ethernet and IP. What answers a flow goes back into the session's downlink tunnel; what answers nothing is
  * dropped, unless the service lets its app speak first.
  */
+
+import type { Endpoint, Range, SteeringRule } from "../../dataplane/steering.ts";
 import { concat, get16, sum16, toHex, u16, u32 } from "../packets/bytes.ts";
 import { sessionName, UPLINK, usableSlot } from "./learn.ts";
-import { emptyPacket, inPrefix, mapped, type Packet, readInner } from "./read.ts";
+import { familyOf, nextHopOf, prefixOf } from "./match.ts";
+import { addressOf, emptyPacket, inPrefix, mapped, type Packet, readInner } from "./read.ts";
 import { type Bearer, count, type Flow, type Outcome, type State } from "./state.ts";
 import { clampMss, translate, translateQuote } from "./translate.ts";
 import { enterFlow, flowKey, type Oracle, SLOW, slowFrame } from "./uplink.ts";
@@ -198,30 +201,45 @@ function quotedFlow(state: State, p: Packet): { flow: Flow; protocol: number; ow
   return flow?.action === "reply" ? { flow, protocol, own: to === p.remote } : undefined;
 }
 
+/** The first rule by which this app may speak first, and the one address that the UE knows it by. */
+function firstForApp(
+  state: State,
+  p: Packet,
+): { rule: SteeringRule; endpoint: Endpoint; destination: string } | undefined {
+  const echo = p.protocol === 1 || p.protocol === 58;
+  const inRange = (n: number, list: Range[] | undefined) => !list || list.some(([low, high]) => n >= low && n <= high);
+  for (const rule of state.rules) {
+    const { match } = rule;
+    const [only, ...others] = (match.destination ?? []).map(prefixOf);
+    if (!rule.appInitiated || rule.action !== "take" || only?.bits !== 128 || others.length > 0) continue;
+    if (familyOf(rule) !== p.innerVersion || (match.protocol && !match.protocol.includes(p.protocol))) continue;
+    if (match.source && !match.source.some((text) => inPrefix(p.ue, prefixOf(text)))) continue;
+    if (!inRange(echo ? 0 : p.uePort, match.sourcePorts)) continue;
+    const endpoint = rule.endpoints?.find(({ address, port, state }) => {
+      if (addressOf(address) !== p.remote || state === "down") return false;
+      if (echo || port === undefined) return inRange(echo ? 0 : p.remotePort, match.destinationPorts);
+      return port === p.remotePort;
+    });
+    if (endpoint) return { rule, endpoint, destination: only.address };
+  }
+  return undefined;
+}
+
 /** Enters the flow that an app begins, as if the UE had. */
 function appSpeaksFirst(state: State, p: Packet, oracle: Oracle): boolean {
   if (p.fragment === "later" || p.icmpOther !== undefined || ![1, 6, 17, 58].includes(p.protocol)) return false;
   const echo = p.protocol === 1 || p.protocol === 58;
-  const rule = state.rules.find(
-    (r) =>
-      r.appInitiated &&
-      r.action === "take" &&
-      r.family === p.innerVersion &&
-      r.endpoint === p.remote &&
-      (!r.protocol || r.protocol === p.protocol) &&
-      (!r.source || inPrefix(p.ue, r.source)) &&
-      (echo || !r.endpointPort || r.endpointPort === p.remotePort) &&
-      r.destination?.bits === 128,
-  );
+  const found = firstForApp(state, p);
   const session = state.sessions.get(sessionName(p));
   const own = session?.bearers[UPLINK];
-  if (!rule?.destination || !session?.uplink || !own) return false;
+  if (!found || !session?.uplink || !own) return false;
+  const { rule, endpoint, destination } = found;
   if (state.config.mode !== "offload" || session.flows >= state.config.ueFlows) return false;
   const t = state.tunnels.get(own.key);
-  const [endpoint = "", teid = "0", link = "0"] = own.key.split("/");
+  const [gateway = "", teid = "0", link = "0"] = own.key.split("/");
   const flow: Flow = {
     source: session.baseStation,
-    destination: t?.endpoint ?? endpoint,
+    destination: t?.endpoint ?? gateway,
     teid: Number(teid),
     link: Number(link),
     action: "take",
@@ -236,17 +254,12 @@ function appSpeaksFirst(state: State, p: Packet, oracle: Oracle): boolean {
     translated: p.remote,
     translatedPort: p.remotePort,
     translatedUePort: 0,
-    nextHop: rule.nextHop,
+    nextHop: nextHopOf(state.config, endpoint.address),
     rule: rule.id,
   };
-  const remotePort = rule.endpointPort && !echo ? (rule.destinationPorts?.[0] ?? 0) : p.remotePort;
-  return enterFlow(
-    state,
-    { ...p, remote: rule.destination.address, remotePort, psc: undefined },
-    flow,
-    session,
-    oracle,
-  );
+  const seen = rule.match.destinationPorts?.map(([low]) => low) ?? [];
+  const remotePort = endpoint.port && !echo && seen.length > 0 ? Math.min(...seen) : p.remotePort;
+  return enterFlow(state, { ...p, remote: destination, remotePort, psc: undefined }, flow, session, oracle);
 }
 
 export function reply(state: State, frame: Uint8Array, oracle: ReplyOracle): Outcome {

@@ -7,26 +7,13 @@
  * Addresses are 32 hexadecimal digits, IPv4 as ::ffff:a.b.c.d; IPv6 sessions are named by their /64 with zeros behind.
  * All numbers are in host order.
  */
+import type { SteeringRule } from "../../dataplane/steering.ts";
+
 export type Address = string;
 export type Port = "access" | "core" | "return";
 
-export interface ModelRule {
-  id: number;
-  service: number;
-  action: "pass" | "take" | "route";
-  /** Prefixes; absent means any. */
-  destination?: { address: Address; bits: number };
-  source?: { address: Address; bits: number };
-  /** 4, 6, or both when absent. */
-  family?: 4 | 6;
-  protocol?: number;
-  destinationPorts?: [number, number];
-  sourcePorts?: [number, number];
-  endpoint?: Address;
-  endpointPort?: number;
-  nextHop: number;
-  appInitiated?: boolean;
-}
+/** Rules are plain data; what they mean, the model reads for itself (match.ts). */
+export type ModelRule = SteeringRule;
 
 export interface ModelConfig {
   mode: "offload" | "observe" | "bypass";
@@ -117,7 +104,7 @@ export interface Flow {
   destination: Address;
   teid: number;
   link: number;
-  action: "pass" | "take" | "route" | "reply";
+  action: "pass" | "take" | "route" | "reply" | "drop";
   fin: boolean;
   rst: boolean;
   service: number;
@@ -131,6 +118,10 @@ export interface Flow {
   translatedUePort: number;
   nextHop: number;
   qfi?: number;
+  /** Decided with this DSCP and QFI. */
+  decidedWith?: string;
+  /** Passes because it did when the rules came. */
+  running?: boolean;
   /** UDP source port of its replies where the gateway spreads its own. */
   outerPort?: number;
   rule: number;

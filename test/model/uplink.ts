@@ -13,8 +13,9 @@ import {
   uplinkMoved,
   usableSlot,
 } from "./learn.ts";
-import { inPrefix, isMapped, mapped, type Packet, readInner, readOuter } from "./read.ts";
-import { count, type Flow, type ModelRule, type Outcome, type Session, type State, type Tunnel } from "./state.ts";
+import { endpointOf, familyOf, nextHopOf, prefixOf, qfiOf, ruleMatches, signallingMatches } from "./match.ts";
+import { addressOf, inPrefix, isMapped, mapped, type Packet, readInner, readOuter } from "./read.ts";
+import { count, type Flow, type Outcome, type Session, type State, type Tunnel } from "./state.ts";
 import { clampMss, translate, translateQuote } from "./translate.ts";
 
 /** What the model may ask about the kernel's answer: numbers that are free to choose. */
@@ -59,30 +60,26 @@ function setTunnel(flow: Flow, p: Packet): void {
   flow.link = p.link;
 }
 
-export function ruleMatches(rule: ModelRule, p: Packet): boolean {
-  if (rule.family !== undefined && rule.family !== p.innerVersion) return false;
-  if (rule.protocol && rule.protocol !== p.protocol) return false;
-  if (rule.destination && !inPrefix(p.remote, rule.destination)) return false;
-  if (rule.source && !inPrefix(p.ue, rule.source)) return false;
-  const port = isPortless(p.protocol) ? 0 : p.remotePort;
-  const uePort = isPortless(p.protocol) ? 0 : p.uePort;
-  const inside = (range: [number, number] | undefined, n: number) => !range || (n >= range[0] && n <= range[1]);
-  return inside(rule.destinationPorts, port) && inside(rule.sourcePorts, uePort);
-}
-
 /**
  * Could any rule care about this destination? Coarser than the rules: what it says no to is read no further. Prefixes are
  * told apart by their first 16 (IPv4) or 32 (IPv6) bits, single addresses also by the sum without carry of their 16 bit
  * groups.
  */
 const wanted = (state: State, p: Packet) =>
-  state.rules.some(
-    ({ family, destination }) =>
-      (family === undefined || family === p.innerVersion) &&
-      (!destination ||
-        (inPrefix(p.remote, bucket(destination)) &&
-          (destination.bits < 128 || groupSum(p.remote) === groupSum(destination.address)))),
-  );
+  state.rules.some((rule) => {
+    const { destination, message } = rule.match;
+    const family = familyOf(rule);
+    if (rule.action === "pass" || (message && !message.some(([low, high]) => low <= 255 && high >= 255))) return false;
+    if (!destination) return family === undefined || family === p.innerVersion;
+    return destination
+      .map(prefixOf)
+      .some(
+        (one) =>
+          isMapped(one.address) === (p.innerVersion === 4) &&
+          inPrefix(p.remote, bucket(one)) &&
+          (one.bits < 128 || groupSum(p.remote) === groupSum(one.address)),
+      );
+  });
 
 const bucket = (prefix: { address: string; bits: number }) => ({
   address: prefix.address,
@@ -97,7 +94,7 @@ function groupSum(address: string): number {
 export function forgetFlow(state: State, key: string, flow: Flow): void {
   const [, ue = "", , , protocol = "0", way] = key.split("/");
   const twin = flowKey(flow.translated, ue, flow.translatedPort, flow.translatedUePort, Number(protocol), way === "up");
-  if (flow.action !== "pass") state.flows.delete(twin);
+  if (flow.action !== "pass" && flow.action !== "drop") state.flows.delete(twin);
   if (state.flows.delete(key) && current(flow) && flow.session.flows > 0) flow.session.flows--;
 }
 
@@ -133,17 +130,28 @@ export function enterFlow(state: State, p: Packet, flow: Flow, session: Session,
   return true;
 }
 
-/** Undefined when the flow was entered to be taken, else the name it passes with. */
-function decide(state: State, p: Packet, t: Tunnel, oracle: Oracle): string | undefined {
+/** What a decision depends on while there are rules about it, but for what tells flows apart. */
+const decidedBy = (state: State, p: Packet): string =>
+  [
+    state.rules.some(({ match }) => match.dscp) ? p.dscp : "",
+    state.rules.some(({ match }) => match.qfi) ? qfiOf(p) : "",
+  ].join();
+
+/** Undefined when the flow was entered to be taken, else the name it passes or is dropped with. */
+function decide(state: State, p: Packet, t: Tunnel, oracle: Oracle, running: boolean): string | undefined {
   const half = halfOf(t, p);
   if (half === undefined || half.session.epoch !== half.epoch) return "pass_unproven";
   const { session } = half;
   const { config } = state;
-  if (p.fragment === "later") return "pass_no_rule";
-  // A connection is taken from its SYN on.
-  if (p.protocol === 6 && (p.tcpFlags & 0x17) !== SYN) return "pass_mid_connection";
-  if (p.icmpOther !== undefined) return "pass_no_rule";
+  if (p.fragment === "later" || p.icmpOther !== undefined) return "pass_no_rule";
   const rule = state.rules.find((candidate) => ruleMatches(candidate, p));
+  const endpoint = rule?.action === "take" ? endpointOf(rule, p) : undefined;
+  let action = rule?.action === "take" && !endpoint ? "pass" : (rule?.action ?? "pass");
+  // A connection is taken from its SYN on; one that passed when it began goes on passing.
+  const midway = p.protocol === 6 && (p.tcpFlags & 0x17) !== SYN && action !== "drop";
+  if (midway && !running) return "pass_mid_connection";
+  const kept = midway && action !== "pass";
+  if (midway) action = "pass";
   const flow: Flow = {
     source: p.source,
     destination: p.destination,
@@ -163,15 +171,24 @@ function decide(state: State, p: Packet, t: Tunnel, oracle: Oracle): string | un
     translatedUePort: 0,
     nextHop: 0,
     rule: 0,
+    decidedWith: decidedBy(state, p),
+    running: kept,
   };
-  if (rule === undefined || rule.action === "pass") {
-    if (session.flows < config.ueFlows) {
-      if (!state.flows.has(upKey(p))) session.flows++;
-      state.flows.set(upKey(p), flow);
-    }
+  const remember = () => {
+    if (session.flows >= config.ueFlows) return;
+    if (!state.flows.has(upKey(p))) session.flows++;
+    state.flows.set(upKey(p), flow);
+  };
+  if (rule === undefined || action === "pass") {
+    remember();
     return "pass_no_rule";
   }
   if (config.mode !== "offload") return "pass_observe";
+  flow.action = action;
+  if (action === "drop") {
+    remember();
+    return "drop_rule";
+  }
   if (rule.action === "take" && ![1, 6, 17, 58].includes(p.protocol)) return "pass_no_rule";
   if (session.aside) return "pass_aside";
   if (usableSlot(session) === undefined) {
@@ -182,22 +199,23 @@ function decide(state: State, p: Packet, t: Tunnel, oracle: Oracle): string | un
     count(state, "note_full");
     return "pass_table_full";
   }
-  flow.action = rule.action;
   flow.service = rule.service;
   flow.rule = rule.id;
-  flow.nextHop = rule.nextHop;
+  flow.nextHop = endpoint ? nextHopOf(config, endpoint.address) : 0;
   // A bearer that belongs to this uplink, else the first.
   for (const slot of [1, 2]) {
     const b = session.bearers[slot];
     if (b?.state === "live" && b.epoch === session.epoch && b.pairTeid === p.teid) flow.bearer = slot;
   }
-  flow.translated = rule.action === "take" ? (rule.endpoint ?? "") : p.remote;
-  flow.translatedPort =
-    rule.action === "take" && rule.endpointPort && !isPortless(p.protocol) ? rule.endpointPort : p.remotePort;
+  flow.translated = endpoint ? addressOf(endpoint.address) : p.remote;
+  flow.translatedPort = endpoint?.port && !isPortless(p.protocol) ? endpoint.port : p.remotePort;
   return enterFlow(state, p, flow, session, oracle) ? undefined : "pass_table_full";
 }
 
 const pass = (p: Packet, counter: string): Outcome => ({ verdict: "redirect", frame: p.frame, counter });
+const dropped = (p: Packet): Outcome => ({ verdict: "drop", frame: p.frame, counter: "drop_rule" });
+/** By this name. */
+const stay = (p: Packet, counter: string): Outcome => (counter === "drop_rule" ? dropped(p) : pass(p, counter));
 
 /** Ethernet toward the next hop, then the T-PDU without whatever follows it. */
 function take(state: State, p: Packet, flow: Flow, quoted?: { protocol: number }): Outcome {
@@ -304,8 +322,8 @@ function dropProtected(p: Packet): Outcome {
   return { verdict: "drop", frame, counter: gtp ? "drop_gtp_in_gtp" : "drop_protected" };
 }
 
-/** The flow's known answer; undefined: ask the tunnel. */
-function knownFlow(state: State, p: Packet, key: string): Outcome | undefined {
+/** The flow's known answer; else ask the tunnel: about a flow that runs on, or a new one. */
+function knownFlow(state: State, p: Packet, key: string): Outcome | "running" | undefined {
   const flow = p.icmpOther === undefined ? state.flows.get(key) : undefined;
   if (!flow) return undefined;
   if (!current(flow)) {
@@ -313,17 +331,18 @@ function knownFlow(state: State, p: Packet, key: string): Outcome | undefined {
     return undefined;
   }
   if (!sameTunnel(flow, p)) return undefined;
-  const fresh = flow.generation === state.generation;
+  const current_ = flow.generation === state.generation;
+  const fresh = current_ && flow.decidedWith === decidedBy(state, p);
   const syn = p.protocol === 6 && p.fragment === "none" && (p.tcpFlags & 0x12) === SYN;
-  if (flow.action === "pass") {
-    if (fresh || (p.protocol === 6 && !syn)) {
+  if (flow.action === "pass" || flow.action === "drop") {
+    if ((fresh && !(syn && flow.running)) || p.fragment === "later") {
       rememberFirst(state, p, key);
-      return pass(p, "pass_no_rule");
+      return stay(p, flow.action === "drop" ? "drop_rule" : "pass_no_rule");
     }
     forgetFlow(state, key, flow);
-    return undefined;
+    return syn ? undefined : "running";
   }
-  if (syn && (!fresh || flow.fin || flow.rst)) {
+  if (syn && (!current_ || flow.fin || flow.rst)) {
     forgetFlow(state, key, flow);
     return undefined;
   }
@@ -343,10 +362,14 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
   if (typeof read === "string") return asIs(read);
   const p = read.packet;
   if (read.found === "control") {
-    if (p.message !== 26) return asIs("pass_gtpu_control");
+    const first = state.config.mode === "offload" && state.rules.find((rule) => signallingMatches(rule, p));
+    const refused = first && first.action === "drop" ? dropped(p) : undefined;
+    if (p.message !== 26) return refused ?? asIs("pass_gtpu_control");
     const { counter, or } = errorIndication(state, p, true);
-    const verdict = counter.startsWith("drop") ? "drop" : "redirect";
-    return { verdict, frame, counter, or: or ? { verdict: "drop", counter: or } : undefined };
+    const absorbed = counter.startsWith("drop");
+    if (refused && !absorbed && !or) return refused;
+    const told: Outcome = { verdict: absorbed ? "drop" : "redirect", frame, counter };
+    return { ...(absorbed ? told : (refused ?? told)), or: or ? { verdict: "drop", counter: or } : undefined };
   }
   if (read.found === "fragment") return outerFragment(state, p);
   if (p.fragment === "first") return outerFragment(state, p);
@@ -356,6 +379,7 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
     return dropProtected(p);
   }
   const mayMatch = wanted(state, p);
+  let running = false;
   if (mayMatch) {
     if (!readInner(p, true)) return asIs("pass_inner_malformed");
     let key = upKey(p);
@@ -369,7 +393,8 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
       key = first.flow;
     }
     const known = knownFlow(state, p, key);
-    if (known) return known;
+    if (known === "running") running = true;
+    else if (known) return known;
   }
   let t = state.tunnels.get(keyOf(p, true));
   if (!t || !isBound(t, p)) {
@@ -389,18 +414,20 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
   if (!mayMatch) return asIs("pass_no_rule");
   if (p.icmpOther !== undefined) {
     const about = offload ? quotedFlow(state, p) : undefined;
-    return about ? takeError(state, p, about.flow, about.protocol) : asIs("pass_no_rule");
+    if (about) return takeError(state, p, about.flow, about.protocol);
+    const rule = offload && state.rules.find((candidate) => ruleMatches(candidate, p));
+    return rule && rule.action === "drop" ? dropped(p) : asIs("pass_no_rule");
   }
   if (p.fragment === "later") return asIs("pass_no_rule");
   const key = upKey(p);
   let flow = state.flows.get(key);
-  if (flow && !sameTunnel(flow, p)) setTunnel(flow, p);
-  if (!flow || flow.action === "pass") {
+  if (flow && flow.action !== "pass" && flow.action !== "drop" && !sameTunnel(flow, p)) setTunnel(flow, p);
+  if (!flow || flow.action === "pass" || flow.action === "drop") {
     if (flow) forgetFlow(state, key, flow);
-    const refused = decide(state, p, t, oracle);
+    const refused = decide(state, p, t, oracle, running);
     if (refused !== undefined) {
       rememberFirst(state, p, key);
-      return asIs(refused);
+      return stay(p, refused);
     }
     flow = state.flows.get(key);
     if (!flow) return asIs("pass_table_full");

@@ -12,11 +12,13 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { addressOctets, prefixOf, stationText } from "../../dataplane/address.ts";
 import { counters } from "../../dataplane/counters.ts";
-import { BpfMap, MapFlag, MapType } from "../../dataplane/ebpf/bpf-map.ts";
+import { imageMap } from "../../dataplane/ebpf/apply.ts";
+import type { BpfMap } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject } from "../../dataplane/ebpf/bpf-object.ts";
 import { renderChains, renderVtep } from "../../dataplane/ebpf/chains.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
 import { renderEvent } from "../../dataplane/ebpf/events.ts";
+import { emptyImage } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
 import { Ring } from "../../dataplane/ebpf/ring.ts";
 import { lpmKey, renderRules } from "../../dataplane/ebpf/rules.ts";
@@ -26,6 +28,10 @@ import { describe } from "../packets/parse.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const SECOND = 1 << 20;
+/** Octets for images of rules. */
+const ROOM = 4 << 20;
+/** Names of data planes, by index; the programs are those of the first. */
+export const dataplanes = ["s1", "s2"];
 
 export type ProgramName =
   | "access"
@@ -126,7 +132,7 @@ export class Kernel {
 
   constructor() {
     execFileSync("bin/build", ["--no-dist"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
-    const template = this.rulesMap(1);
+    const template = emptyImage();
     this.object = BpfObject.load(`${root}build/offramp.bpf.o`, {
       constants: { DATAPLANE: 0, HZ: SECOND },
       inner: { rules: template },
@@ -140,17 +146,8 @@ export class Kernel {
     slow.update(c.MAX_DATAPLANES, u32(this.object.program("from_slow_reply").fd));
     this.object.map("chain_programs").update(0, u32(this.object.program("from_functions").fd));
     this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
-    this.inner = this.rulesMap(64);
+    this.inner = imageMap(new Uint8Array(ROOM));
     this.object.map("rules").update(0, u32(this.inner.fd));
-  }
-
-  private rulesMap(entries: number): BpfMap {
-    return BpfMap.create(
-      MapType.array,
-      "rules",
-      { key: 4, value: layout.rule.size, entries: Math.max(1, entries) },
-      { map_flags: MapFlag.innerMap },
-    );
   }
 
   /** Nothing learnt, these settings, these rules. Counters stay. */
@@ -229,11 +226,10 @@ export class Kernel {
       if (!this.endpoints.includes(endpoint)) this.endpoints.push(endpoint);
       return this.endpoints.indexOf(endpoint);
     };
-    const rendered = renderRules({ rules: this.steering, protect: this.settings.protect }, hop);
+    const steering = { rules: this.steering, protect: this.settings.protect };
+    const rendered = renderRules(steering, { nextHop: hop, dataplane: (name) => dataplanes.indexOf(name) });
     this.setChains(hop);
-    rules.forEach((_, i) => {
-      this.inner.update(i, rendered.rules.subarray(i * layout.rule.size, (i + 1) * layout.rule.size));
-    });
+    new Uint8Array(this.inner.memory()).fill(0).set(rendered.image);
     for (let i = 0; i < Math.max(1, this.endpoints.length); i++) {
       const { dst, src } = hopMac(i + 1);
       const value = { port: c.PORT_APPS, destination: octetsOf(dst), source: octetsOf(src) };
@@ -243,10 +239,9 @@ export class Kernel {
     const { cache_epoch } = layout.rulesHeader.decode(this.value("rules_state", 0));
     const header = {
       generation: this.generation,
-      count: rules.length,
       cache_for: this.settings.cacheFor,
       cache_epoch,
-      flags: rendered.flags,
+      ...rendered.header,
     };
     this.object.map("rules_state").update(0, layout.rulesHeader.encode(header));
     this.object.map("maybe").update(0, layout.buckets.encode({ bucket: rendered.bucket, host: rendered.host }));

@@ -10,7 +10,7 @@ import { basename } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Bench } from "../model/bench.ts";
-import { addressOf } from "../model/read.ts";
+
 import type { ModelConfig } from "../model/state.ts";
 import { describe } from "../packets/parse.ts";
 import { captureFiles, readCapture } from "./captures.ts";
@@ -60,11 +60,12 @@ for (const path of files) {
         {
           id: 1,
           service: 1,
+          name: "rule 1",
+          priority: 100,
+          match: { destination: [`${destination}/32`] },
           action: "take",
-          family: 4,
-          destination: { address: addressOf(destination), bits: 128 },
-          endpoint: addressOf("10.60.0.10"),
-          nextHop: 0,
+          endpoints: [{ address: "10.60.0.10" }],
+          appInitiated: false,
         },
       ]);
       const taken: number[] = [];

@@ -5,7 +5,7 @@
  * event that could change a decision raises the version or removes the entry.
  *
  *   kind          key 0              key 1          key 2             key 3
- *   flow          source, dest.      TEID, link     UE, remote        ports, protocol, kind
+ *   flow          source, dest.      TEID, link     UE, remote        ports, protocol, kind, FIELD_*
  *   tunnel up     source, dest.      TEID, link     UE, kind          0
  *   tunnel down   source, dest.      TEID, link     UE, kind          PDU Session Container
  *
@@ -161,12 +161,23 @@ INLINE void tunnel_cache_key(struct cache_key *key, __u32 source, __u32 destinat
 }
 
 INLINE void flow_cache_key(struct cache_key *key, __u32 source, __u32 destination, __u32 teid, __u32 link, __u32 ue,
-			   __u32 remote, __u32 ports, __u32 protocol)
+			   __u32 remote, __u32 ports, __u32 protocol, __u32 fields)
 {
 	key->k[0] = word_pair(source, destination);
 	key->k[1] = word_pair(teid, link);
 	key->k[2] = word_pair(ue, remote);
-	key->k[3] = word_pair(ports, protocol | KIND_FLOW << 8);
+	key->k[3] = word_pair(ports, protocol | KIND_FLOW << 8 | fields);
+}
+
+INLINE __u8 qfi_of(const struct packet *p)
+{
+	return p->psc ? p->psc >> 16 & 0x3f : NO_QFI;
+}
+
+/* The fields of a packet that its flow's decision depends on, while there are rules about them. */
+INLINE __u32 decided_by(const struct rules_header *h, __u32 dscp, __u32 qfi)
+{
+	return (dscp << 16 | qfi << 24) & h->fields;
 }
 
 /* Tags, and the data plane that they are known on: one tunnel on two wires is two. */
@@ -210,7 +221,9 @@ INLINE void cache_flow(struct packet *p, const struct flow *f)
 	struct cache_key key;
 	struct cached value = {};
 
-	if (!cacheable(p) || f->flags & FLOW_TREATED || (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) ||
+	struct rules_header *h = rules_head();
+
+	if (!h || !cacheable(p) || (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP) || f->flags & FLOW_TREATED ||
 	    (f->action != ACTION_TAKE && f->action != ACTION_PASS))
 		return;
 	if (f->action == ACTION_TAKE) {
@@ -222,7 +235,8 @@ INLINE void cache_flow(struct packet *p, const struct flow *f)
 		value.next_hop = f->next_hop;
 	}
 	flow_cache_key(&key, mapped_ipv4(&p->source), mapped_ipv4(&p->destination), p->teid, here(p),
-		       mapped_ipv4(&p->ue), mapped_ipv4(&p->remote), ports_up(p), p->protocol);
+		       mapped_ipv4(&p->ue), mapped_ipv4(&p->remote), ports_up(p), p->protocol,
+		       decided_by(h, p->dscp, qfi_of(p)));
 	cache_put(&key, &value);
 }
 

@@ -1,6 +1,6 @@
 /* Which rule decides this flow?
  *
- * Runs on a flow's first packet; the answer is kept in `flows`. Rules are ordered, the first that matches wins.
+ * Runs on a flow's first packet; the answer is kept in `flows`. search.h finds the rule.
  * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
  */
 #ifndef OFFRAMP_CLASSIFY_H
@@ -8,66 +8,89 @@
 
 #include "translate.h"
 #include "learn.h"
+#include "search.h"
 
-INLINE int in_prefix(const struct address *a, const struct address *prefix, const struct address *mask)
+INLINE __u64 mac_number(const __u8 *mac)
 {
-	return (((a->hi & mask->hi) ^ prefix->hi) | ((a->lo & mask->lo) ^ prefix->lo)) == 0;
+	return (__u64)(mac[0] << 8 | mac[1]) << 32 | (__u32)mac[2] << 24 | mac[3] << 16 | mac[4] << 8 | mac[5];
 }
 
-INLINE int rule_matches(const struct rule *r, const struct packet *p)
+/* Where it came from and in what: all but the inner packet. */
+INLINE void point_outside(struct lookup *l, const struct packet *p, __u32 message)
 {
-	if (r->v6 != 2 && r->v6 != p->inner_v6)
-		return 0;
-	if (r->protocol && r->protocol != p->protocol)
-		return 0;
-	if (!in_prefix(&p->remote, &r->destination, &r->destination_mask) ||
-	    !in_prefix(&p->ue, &r->source, &r->source_mask))
-		return 0;
-	__u16 port = bpf_ntohs(p->remote_port), ue_port = bpf_ntohs(p->ue_port);
-	if (p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6)
-		port = ue_port = 0; /* an identifier is not a port */
-	if (port < r->destination_port_low || port > r->destination_port_high || ue_port < r->source_port_low ||
-	    ue_port > r->source_port_high)
-		return 0;
-	if (r->dataplanes && !(DATAPLANE < 16 && r->dataplanes & 1 << DATAPLANE))
-		return 0;
-	__u32 teid = bpf_ntohl(p->teid);
-	if (teid < r->teid_low || teid > r->teid_high)
-		return 0;
-	if (r->dscp != 255 && r->dscp != p->dscp)
-		return 0;
-	return r->qfi == 255 || r->qfi == (p->psc ? p->psc >> 16 & 0x3f : 254);
-}
-
-struct search {
-	const struct packet *p;
-	__u32 count;
-	__u32 found; /* index + 1 */
-};
-
-INLINE struct rule *rule_at(__u32 index)
-{
-	__u32 zero = 0;
-	void *set = bpf_map_lookup_elem(&rules, &zero);
-
-	return set ? bpf_map_lookup_elem(set, &index) : 0;
-}
-
-static long search_rule(__u32 index, void *context)
-{
-	struct search *s = context;
-	struct rule *r = index < s->count ? rule_at(index) : 0;
-
-	if (!r)
-		return 1;
-	if (rule_matches(r, s->p)) {
-		s->found = index + 1;
-		return 1;
+	set_number(l, DIMENSION_DATAPLANE, DATAPLANE);
+	set_number(l, DIMENSION_VLAN, p->link >> 12 & 0xfff);
+	set_number(l, DIMENSION_INNER_VLAN, p->link & 0xfff);
+	set_number(l, DIMENSION_SOURCE_MAC, mac_number(p->mac + 6));
+	set_number(l, DIMENSION_DESTINATION_MAC, mac_number(p->mac));
+	set_address(l, DIMENSION_BASE_STATION, &p->source);
+	set_address(l, DIMENSION_GATEWAY, &p->destination);
+	if (p->ethernet) { /* what stands there is no address */
+		set_number(l, DIMENSION_BASE_STATION, 0);
+		set_number(l, DIMENSION_GATEWAY, 0);
 	}
-	return 0;
+	set_number(l, DIMENSION_TEID, bpf_ntohl(p->teid));
+	set_number(l, DIMENSION_QFI, qfi_of(p));
+	set_number(l, DIMENSION_MESSAGE, message);
 }
 
-#define RULES_MAX 65536
+INLINE void point_inside(struct lookup *l, const struct packet *p)
+{
+	int ports = p->protocol == PROTO_TCP || p->protocol == PROTO_UDP; /* an identifier is not a port */
+
+	set_address(l, DIMENSION_DESTINATION, &p->remote);
+	set_address(l, DIMENSION_SOURCE, &p->ue);
+	set_number(l, DIMENSION_PROTOCOL, p->protocol | (__u32)p->inner_v6 << 8);
+	set_number(l, DIMENSION_DESTINATION_PORT, ports ? bpf_ntohs(p->remote_port) : 0);
+	set_number(l, DIMENSION_SOURCE_PORT, ports ? bpf_ntohs(p->ue_port) : 0);
+	set_number(l, DIMENSION_DSCP, p->dscp);
+}
+
+/* What is to be matched? */
+#define FIND_UPLINK 0     /* an uplink packet */
+#define FIND_SIGNALLING 1 /* a GTP-U message of the access side that is no G-PDU: it has nothing inside */
+#define FIND_APP 2        /* an app's packet, as if the UE of session `index` had sent it in its own tunnel */
+
+/* Searches the rules; the outcome is in this CPU's struct lookup. Returns 1 when one matches. */
+GLOBAL int find_rule(struct packet *p, __u32 what, __u32 index)
+{
+	struct lookup *l = lookup_here();
+	struct rules_header *header = rules_head();
+
+	if (!p || !l || !header)
+		return 0;
+	l->generation = *(volatile __u32 *)&header->generation;
+	if (what == FIND_SIGNALLING) {
+		for (int i = DIMENSION_DESTINATION; i <= DIMENSION_DSCP; i++)
+			set_number(l, i, 0);
+	} else {
+		point_inside(l, p);
+	}
+	if (what == FIND_APP) {
+		struct session *s = session_at(index);
+		struct bearer *own = bearer_at(index, SLOT_UPLINK);
+		if (!s || !own)
+			return 0;
+		/* rules for apps say nothing about what only a packet of the UE's could show */
+		set_number(l, DIMENSION_DATAPLANE, s->dataplane);
+		set_number(l, DIMENSION_VLAN, own->key.link >> 12 & 0xfff);
+		set_number(l, DIMENSION_INNER_VLAN, own->key.link & 0xfff);
+		set_address(l, DIMENSION_BASE_STATION, &s->base_station);
+		set_address(l, DIMENSION_GATEWAY, &own->key.endpoint);
+		set_number(l, DIMENSION_TEID, bpf_ntohl(own->key.teid));
+	} else {
+		point_outside(l, p, what == FIND_SIGNALLING ? p->message : GTPU_G_PDU);
+	}
+	return search(what == FIND_APP ? ROOT_APP : ROOT_UPLINK);
+}
+
+/* Does a rule drop this packet, which is part of no flow? */
+INLINE int is_dropped(struct packet *p, __u32 what)
+{
+	struct lookup *l = lookup_here();
+
+	return find_rule(p, what, 0) && l && l->outcome.action == ACTION_DROP;
+}
 
 INLINE void reply_key(struct flow_key *key, const struct flow *f, const struct packet *p)
 {
@@ -130,24 +153,42 @@ INLINE void set_flow_tunnel(struct flow *f, const struct packet *p)
 	f->link = here(p);
 }
 
+/* Is there an entry for the way back? */
+INLINE int has_twin(__u8 action)
+{
+	return action != ACTION_PASS && action != ACTION_DROP;
+}
+
+/* Nothing of these is translated: they may be decided again at any time. */
+INLINE int stays_itself(__u8 action)
+{
+	return action == ACTION_PASS || action == ACTION_DROP || action == ACTION_THROUGH;
+}
+
 /* What the cache knows of a flow that is about to be forgotten, `key` being its uplink key, must not outlive it: the next
  * connection with the same ports is decided anew. */
 GLOBAL int forget_cached(struct flow_key *key, struct flow *f)
 {
 	struct cache_key cached;
 
-	if (!key || !f || !is_mapped(&key->ue))
+	struct rules_header *h = rules_head();
+
+	if (!key || !f || !h || !is_mapped(&key->ue))
 		return 0;
+	if (h->fields) { /* it may be there once for each value of them */
+		bump_cache();
+		return 1;
+	}
 	if (is_mapped(&f->source)) {
 		flow_cache_key(&cached, mapped_ipv4(&f->source), mapped_ipv4(&f->destination), f->teid, f->link,
 			       mapped_ipv4(&key->ue), mapped_ipv4(&key->remote),
-			       key->ue_port | (__u32)key->remote_port << 16, key->protocol);
+			       key->ue_port | (__u32)key->remote_port << 16, key->protocol, 0);
 		cache_drop(&cached);
 	}
 	struct cached_reply *back =
 		reply_find(word_pair(mapped_ipv4(&f->translated), mapped_ipv4(&key->ue)),
 			   word_pair(f->translated_port | (__u32)f->translated_ue_port << 16, key->protocol));
-	if (back && f->action != ACTION_PASS)
+	if (back && has_twin(f->action))
 		back->key[1] = ~0ULL;
 	return 1;
 }
@@ -166,7 +207,7 @@ INLINE void forget_flow(struct flow_key *key, struct flow *f)
 	struct session *s = session_at(f->session);
 
 	forget_cached(key, f);
-	if (f->action != ACTION_PASS)
+	if (has_twin(f->action))
 		bpf_map_delete_elem(&flows, &twin);
 	if (!bpf_map_delete_elem(&flows, key) && s && s->epoch == f->epoch && s->flows)
 		__sync_fetch_and_sub(&s->flows, 1);
@@ -246,97 +287,127 @@ INLINE int enter_flow(struct packet *p, struct flow_pair *pair, struct session *
 	return 1;
 }
 
-/* Decides a flow's first packet on a proven tunnel. Returns -1 when it was entered to be taken, else the counter that
- * it passes with. */
-GLOBAL int decide(struct packet *p, struct config *cfg, struct tunnel *t)
+/* Could an app's replies come back? Returns 0, or the counter to pass with; says when the downlink is wanted. */
+INLINE int want_downlink(struct packet *p, struct session *s, __u32 index)
+{
+	if (s->aside_until && (__s32)(s->aside_until - now()) > 0)
+		return COUNTER_PASS_ASIDE;
+	if (usable_slot(index, s) != ~0u)
+		return 0;
+	/* without a control plane nobody could hold the reply, or find the downlink */
+	if (!slow_present())
+		return COUNTER_PASS_ASIDE;
+	s->flags |= SESSION_WANTED;
+	if (now() - s->wanted_at > HZ / 10) {
+		s->wanted_at = now();
+		tell(EVENT_WANTED, s, index, p, 0, p->message);
+	}
+	return 0;
+}
+
+/* Remembers that this flow stays as it is, so that the next packet need not ask again. Nothing is lost without room. */
+INLINE void remember_flow(struct packet *p, struct config *cfg, struct session *s, struct flow *f)
+{
+	struct flow_key key;
+
+	uplink_key(&key, p);
+	if (s->flows < cfg->ue_flows && !bpf_map_update_elem(&flows, &key, f, BPF_ANY))
+		__sync_fetch_and_add(&s->flows, 1);
+}
+
+/* The second half of decide(); `matched`: the outcome is in this CPU's struct lookup. */
+GLOBAL int follow_rule(struct packet *p, struct config *cfg, struct tunnel *t, __u32 matched)
 {
 	if (!p || !cfg || !t)
 		return 0;
-	__u32 zero = 0;
-	struct rules_header *header = bpf_map_lookup_elem(&rules_state, &zero);
+	struct lookup *l = lookup_here();
 
-	if (!t || !header)
+	if (!l)
 		return COUNTER_PASS_NO_RULE;
 	__u32 index = p->inner_v6 ? t->session6 : t->session4;
 	struct session *s = session_at(index);
 	if (!s || s->epoch != (p->inner_v6 ? t->epoch6 : t->epoch4))
 		return COUNTER_PASS_UNPROVEN;
-	if (p->fragment == FRAGMENT_LATER)
+	if (p->fragment == FRAGMENT_LATER || is_icmp_other(p))
 		return COUNTER_PASS_NO_RULE;
-	if (p->protocol == PROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
-		return COUNTER_PASS_MID_CONNECTION;
-	if (is_icmp_other(p))
-		return COUNTER_PASS_NO_RULE;
-	struct search search = {.p = p, .count = header->count};
-	__u32 generation = header->generation;
-	bpf_loop(RULES_MAX, search_rule, &search, 0);
-	struct rule *r = search.found ? rule_at(search.found - 1) : 0;
-	struct flow_pair *pair = new_flow(index, s, generation);
-	struct flow_key key;
-
+	__u32 action = ACTION_PASS, running = 0;
+	struct outcome *o = &l->outcome;
+	if (matched)
+		action = o->action;
+	/* a connection is taken from its SYN on */
+	if (p->protocol == PROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN &&
+	    action != ACTION_DROP && action != ACTION_THROUGH) {
+		if (!p->running)
+			return COUNTER_PASS_MID_CONNECTION;
+		running = action != ACTION_PASS;
+		action = ACTION_PASS;
+	}
+	struct flow_pair *pair = new_flow(index, s, l->generation);
 	if (!pair)
 		return COUNTER_PASS_TABLE_FULL;
 	struct flow *f = &pair->uplink;
-	uplink_key(&key, p);
 	set_flow_tunnel(f, p);
-	if (r) {
-		p->service = r->service;
-		p->rule = f->rule = r->id;
+	if (matched) {
+		p->service = o->service;
+		p->rule = f->rule = o->id;
 	}
-	__u32 action = !r ? ACTION_PASS : r->action == ACTION_PASS && r->flags & RULE_TREATED ? ACTION_THROUGH : r->action;
+	f->dscp = p->dscp;
+	f->qfi = qfi_of(p);
 	if (action == ACTION_PASS) {
-		/* remember it, so that the next packet need not ask again */
-		if (s->flows < cfg->ue_flows && !bpf_map_update_elem(&flows, &key, f, BPF_ANY))
-			__sync_fetch_and_add(&s->flows, 1);
+		f->flags = running ? FLOW_RUNNING : 0;
+		remember_flow(p, cfg, s, f);
 		return COUNTER_PASS_NO_RULE;
 	}
 	if (cfg->mode != MODE_OFFLOAD)
 		return COUNTER_PASS_OBSERVE;
+	f->action = action;
+	f->service = o->service;
+	f->rule = o->id;
+	f->next_hop = o->next_hop;
+	f->bearer = index * BEARER_SLOTS;
+	if (o->flags & RULE_TREATED)
+		f->flags |= FLOW_TREATED;
+	if (action == ACTION_DROP) {
+		remember_flow(p, cfg, s, f);
+		return COUNTER_DROP_RULE;
+	}
 	/* only what can be translated completely is translated */
-	if (action == ACTION_TAKE && p->protocol != PROTO_TCP && p->protocol != PROTO_UDP &&
-	    p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
+	if (action == ACTION_TAKE && p->protocol != PROTO_TCP && p->protocol != PROTO_UDP && p->protocol != PROTO_ICMP &&
+	    p->protocol != PROTO_ICMPV6)
 		return COUNTER_PASS_NO_RULE;
-	if (action != ACTION_THROUGH && s->aside_until && (__s32)(s->aside_until - now()) > 0)
-		return COUNTER_PASS_ASIDE;
-	if (action != ACTION_THROUGH && usable_slot(index, s) == ~0u) {
-		/* without a control plane nobody could hold the reply, or find the downlink */
-		if (!slow_present())
-			return COUNTER_PASS_ASIDE;
-		s->flags |= SESSION_WANTED;
-		if (now() - s->wanted_at > HZ / 10) {
-			s->wanted_at = now();
-			tell(EVENT_WANTED, s, index, p, 0, p->message);
-		}
+	if (action != ACTION_THROUGH) {
+		int refused = want_downlink(p, s, index);
+		if (refused)
+			return refused;
 	}
 	if (s->flows >= cfg->ue_flows) {
 		count(COUNTER_NOTE_FULL, 0);
 		return COUNTER_PASS_TABLE_FULL;
 	}
-	f->action = action;
-	f->flags = r->flags & RULE_TREATED ? FLOW_TREATED : 0;
-	f->service = r->service;
-	f->rule = r->id;
-	f->next_hop = r->next_hop;
-	f->bearer = index * BEARER_SLOTS;
 	for (__u32 slot = 1; slot < DOWNLINK_SLOTS; slot++) { /* a bearer that pairs with this uplink */
 		struct bearer *b = bearer_at(index, slot);
 		if (b && b->state == BEARER_LIVE && b->epoch == s->epoch && b->pair_teid == p->teid)
 			f->bearer = index * BEARER_SLOTS + slot;
 	}
+	f->translated = p->remote;
+	f->translated_port = p->remote_port;
 	if (action == ACTION_TAKE) {
-		f->translated = r->endpoint;
-		f->translated_port = r->endpoint_port && !(p->protocol == PROTO_ICMP || p->protocol == PROTO_ICMPV6)
-					    ? r->endpoint_port
-					    : p->remote_port;
-	} else {
-		f->translated = p->remote;
-		f->translated_port = p->remote_port;
+		f->translated = o->endpoint;
+		if (o->endpoint_port && (p->protocol == PROTO_TCP || p->protocol == PROTO_UDP))
+			f->translated_port = o->endpoint_port;
 	}
 	if (!enter_flow(p, pair, s)) {
 		count(COUNTER_NOTE_FULL, 0);
 		return COUNTER_PASS_TABLE_FULL;
 	}
 	return -1;
+}
+
+/* Decides a flow's first packet on a proven tunnel. Returns -1 when the flow was entered to be taken, or to stay in its
+ * tunnel with a treatment; else the counter that the packet passes with, or COUNTER_DROP_RULE. */
+INLINE int decide(struct packet *p, struct config *cfg, struct tunnel *t)
+{
+	return follow_rule(p, cfg, t, find_rule(p, FIND_UPLINK, 0));
 }
 
 #endif

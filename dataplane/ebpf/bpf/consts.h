@@ -87,8 +87,37 @@
 #define RULE_APP_INITIATED (1 << 0)
 #define RULE_TREATED (1 << 1) /* its service has a treatment */
 
+#define RULE_BY_UE (1 << 2)  /* a UE keeps to one endpoint, not a connection */
+
 /* rules_header.flags */
 #define RULES_THROUGH (1 << 0) /* some rule treats what stays in its tunnel: the core's packets are looked at */
+#define RULES_SIGNALLING (1 << 1) /* some rule is about GTP-U messages other than G-PDUs */
+
+/* Dimensions of the classifier: the order of dataplane/space.ts, which says what each means. */
+#define DIMENSION_DESTINATION 0
+#define DIMENSION_SOURCE 1
+#define DIMENSION_PROTOCOL 2
+#define DIMENSION_DESTINATION_PORT 3
+#define DIMENSION_SOURCE_PORT 4
+#define DIMENSION_DSCP 5
+#define DIMENSION_DATAPLANE 6
+#define DIMENSION_VLAN 7
+#define DIMENSION_INNER_VLAN 8
+#define DIMENSION_SOURCE_MAC 9
+#define DIMENSION_DESTINATION_MAC 10
+#define DIMENSION_BASE_STATION 11
+#define DIMENSION_GATEWAY 12
+#define DIMENSION_TEID 13
+#define DIMENSION_QFI 14
+#define DIMENSION_MESSAGE 15
+#define DIMENSIONS 16
+#define DIMENSIONS_WIDE 0x1803 /* addresses: 128 bits; all others fit in 64 */
+
+#define NO_QFI 254
+
+/* rules_header.fields: where these lie in the cache's key of a flow */
+#define FIELD_DSCP 0x00ff0000
+#define FIELD_QFI 0xff000000
 
 /* flow.flags */
 #define FLOW_FIN_UP (1 << 0)
@@ -97,6 +126,7 @@
 #define FLOW_REPLIED (1 << 3)
 #define FLOW_APP_INITIATED (1 << 4)
 #define FLOW_TREATED (1 << 5) /* look at the service's treatment; never cached */
+#define FLOW_RUNNING (1 << 6) /* passes because it did when the rules came: its next SYN is decided anew */
 
 /* VXLAN (RFC 7348), VXLAN-GPE and NSH (RFC 8300). */
 #define VXLAN_FLAG_VNI 0x08

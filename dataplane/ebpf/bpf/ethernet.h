@@ -43,6 +43,7 @@ INLINE int parse_ethernet(struct xdp_md *ctx, struct packet *p, int uplink)
 	if (c + 8 > end)
 		return COUNTER_PASS_NOT_IP;
 	__u16 type = *(__u16 *)(data + 12);
+	memcpy(p->mac, data, 12);
 	p->link = 0;
 	if (type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD)) {
 		p->link = (be16(c) & 0xfff) << 12;

@@ -173,6 +173,8 @@ INLINE int fast_uplink(struct xdp_md *ctx)
 	key.k[1] = g.tunnel;
 	key.k[2] = word_pair(g.source, g.destination);
 	key.k[3] = word_pair(*(__u32 *)(g.inner + 20), protocol | KIND_FLOW << 8);
+	if (h->fields)
+		key.k[3] |= (__u64)decided_by(h, *(__u8 *)(g.inner + 1) >> 2, g.psc ? g.psc >> 16 & 0x3f : NO_QFI) << 32;
 	f = cache_find(&key, h, t, &sequence);
 	if (!f)
 		return SLOW_WAY;

@@ -113,12 +113,12 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
-struct rules_array {
+struct image { /* of the classifier */
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_INNER_MAP);
-	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+	__uint(max_entries, 2);
 	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct rule));
+	__uint(value_size, sizeof(struct root));
 };
 
 /* What was decided lately? Sets of two. (resized) */
@@ -152,7 +152,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(values, struct rules_array);
+	__array(values, struct image);
 } rules SEC(".maps");
 
 /* How many rules, and since when? */

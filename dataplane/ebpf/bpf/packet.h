@@ -56,6 +56,8 @@ struct packet {
 	__u8 way;          /* WAY_* */
 	__u8 untranslated; /* the address stays: an error from a router on the apps' side */
 	__u8 ethernet;     /* no tunnel: source and destination are MAC addresses (mac_address) */
+	__u8 running;      /* of a TCP connection that passed when it began: it goes on passing */
+	__u8 mac[12];      /* destination and source of the frame */
 };
 
 /* Where does the description of the packet at hand lie? Not on the stack: the learning functions need that. */
@@ -91,7 +93,7 @@ INLINE struct packet *new_packet(__u32 way)
 		p->ue_port = p->remote_port = 0;
 		p->inner_v6 = p->v6 = 2;
 		p->flags = p->message = p->protocol = p->tcp_flags = p->fragment = p->dscp = p->dont_fragment = 0;
-		p->from_slow = p->untranslated = p->ethernet = 0;
+		p->from_slow = p->untranslated = p->ethernet = p->running = 0;
 		p->psc = p->teid = 0;
 		p->service = 0;
 		p->rule = p->link = 0;
@@ -191,6 +193,7 @@ INLINE int parse_outer(struct xdp_md *ctx, struct packet *p, int uplink)
 	if (c + 8 > end)
 		return COUNTER_PASS_NOT_GTPU;
 	__u16 type = *(__u16 *)(data + 12);
+	memcpy(p->mac, data, 12);
 	p->link = 0;
 	if (type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD)) {
 		p->link = be16(c) & 0xfff;

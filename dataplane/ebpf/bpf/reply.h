@@ -266,69 +266,41 @@ INLINE int fast_reply(struct xdp_md *ctx)
 	return verdict;
 }
 
-struct app_search {
-	const struct packet *p;
-	__u32 count;
-	__u32 found;
-};
-
-static long search_app_rule(__u32 index, void *context)
+/* The session of this UE, which an app wants to reach; ~0 where nothing may be said to it first. */
+GLOBAL int session_of_ue(struct packet *p)
 {
-	struct app_search *s = context;
-	struct rule *r = index < s->count ? rule_at(index) : 0;
 
-	if (!r)
-		return 1;
-	const struct packet *p = s->p;
-	if (!(r->flags & RULE_APP_INITIATED) || r->action != ACTION_TAKE || r->v6 != p->inner_v6 ||
-	    !same_address(&r->endpoint, &p->remote) || (r->protocol && r->protocol != p->protocol) ||
-	    !in_prefix(&p->ue, &r->source, &r->source_mask) ||
-	    (r->endpoint_port && p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6 && r->endpoint_port != p->remote_port))
-		return 0;
-	/* the UE must see one address: a rule for a whole prefix has none to show */
-	if ((r->destination_mask.hi & r->destination_mask.lo) != ~0ULL)
-		return 0;
-	s->found = index + 1;
-	return 1;
+	if (!p || p->fragment == FRAGMENT_LATER || is_icmp_other(p))
+		return ~0;
+	if (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP && p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
+		return ~0;
+	__u32 *index = find_session(&p->ue, p->inner_v6);
+	return index ? *index : ~0;
 }
 
-/* A packet that answers nothing: may this app speak first? Enters the flow as if the UE had begun it. */
-GLOBAL int app_speaks_first(struct packet *p)
+/* Enters the flow that an app begins, as if the UE had begun it. The outcome is in this CPU's struct lookup. */
+GLOBAL int enter_app_flow(struct packet *p, __u32 index)
 {
-	if (!p)
-		return 0;
-	__u32 zero = 0;
-	struct rules_header *header = bpf_map_lookup_elem(&rules_state, &zero);
+	struct lookup *l = lookup_here();
+	struct session *s = session_at(index);
+	struct bearer *own = bearer_at(index, SLOT_UPLINK);
 
-	if (!header || p->fragment == FRAGMENT_LATER || is_icmp_other(p))
+	if (!p || !l || !s || !own || !(s->flags & SESSION_UPLINK))
 		return 0;
-	if (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP && p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
-		return 0;
-	struct app_search search = {.p = p, .count = header->count};
-	bpf_loop(RULES_MAX, search_app_rule, &search, 0);
-	struct rule *r = search.found ? rule_at(search.found - 1) : 0;
-	if (!r)
-		return 0;
-	__u32 *index = find_session(&p->ue, p->inner_v6);
-	if (!index)
-		return 0;
-	struct session *s = session_at(*index);
-	struct bearer *own = s ? bearer_at(*index, SLOT_UPLINK) : 0;
-	if (!s || !own || !(s->flags & SESSION_UPLINK))
-		return 0;
+	struct outcome *o = &l->outcome;
 	struct config *cfg = config_of(s->dataplane);
 	if (!cfg || cfg->mode != MODE_OFFLOAD || s->flows >= cfg->ue_flows)
 		return 0;
-	struct flow_pair *pair = new_flow(*index, s, header->generation);
+	struct flow_pair *pair = new_flow(index, s, l->generation);
 	if (!pair)
 		return 0;
 	struct flow *f = &pair->uplink;
 	f->action = ACTION_TAKE;
-	f->flags = FLOW_APP_INITIATED | (r->flags & RULE_TREATED ? FLOW_TREATED : 0);
-	f->service = r->service;
-	f->rule = r->id;
-	f->next_hop = r->next_hop;
-	f->bearer = *index * BEARER_SLOTS;
+	f->flags = FLOW_APP_INITIATED | (o->flags & RULE_TREATED ? FLOW_TREATED : 0);
+	f->service = o->service;
+	f->rule = o->id;
+	f->next_hop = o->next_hop;
+	f->bearer = index * BEARER_SLOTS;
 	f->translated = p->remote;
 	f->translated_port = p->remote_port;
 	f->source = s->base_station;
@@ -338,14 +310,22 @@ GLOBAL int app_speaks_first(struct packet *p)
 	/* the uplink key is what the UE will answer to */
 	struct address endpoint = p->remote;
 	__u16 port = p->remote_port;
-	p->remote = r->destination;
-	if (r->endpoint_port && p->protocol != PROTO_ICMP && p->protocol != PROTO_ICMPV6)
-		p->remote_port = bpf_htons(r->destination_port_low);
+	p->remote = o->endpoint;
+	if (o->endpoint_port)
+		p->remote_port = o->endpoint_port;
 	p->psc = 0;
 	int entered = enter_flow(p, pair, s);
 	p->remote = endpoint;
 	p->remote_port = port;
 	return entered;
+}
+
+/* A packet that answers nothing: may this app speak first? Then its flow is entered. */
+INLINE int app_speaks_first(struct packet *p)
+{
+	__u32 index = session_of_ue(p);
+
+	return index != ~0u && find_rule(p, FIND_APP, index) && enter_app_flow(p, index);
 }
 
 #endif

@@ -120,8 +120,8 @@ struct flow {
 	__u16 l3_delta;            /* one's complement sums of what changes in the inner checksums: ~old + new */
 	__u16 l4_delta;
 	__u16 next_hop; /* index into `next_hops` */
-	__u8 qfi;       /* reply: QFI that the uplink carried, 255 none */
-	__u8 pad;
+	__u8 qfi;       /* reply: QFI that the uplink carried, 255 none; uplink: that it was decided with, 254 none */
+	__u8 dscp;      /* that it was decided with */
 	__u32 rule; /* rule.id that decided */
 };
 
@@ -133,26 +133,55 @@ struct next_hop {
 	__u8 source[6];
 };
 
-/* One line of the classifier; the array is ordered, highest priority first. */
-struct rule {
-	struct address destination, destination_mask;
-	struct address source, source_mask;
-	struct address endpoint;
-	__u16 destination_port_low, destination_port_high; /* host order; 0..65535 matches protocols without ports too */
-	__u16 source_port_low, source_port_high;
+/* The classifier's image is an array of lines, 64 octets each (search.h). Its first two lines are roots: of the rules for
+ * the uplink, and of those by which apps speak first. Numbers of lines count from the image's start. */
+struct root {
+	__u32 rules;
+	__u32 outcomes;   /* line of the first rule's outcome */
+	__u32 dimensions; /* that some rule says something about; a line for each, see struct dimension */
+	__u32 first;      /* line of the first of them */
+	__u32 unused[12];
+};
+
+#define LEVELS_MAX 11
+
+/* How a dimension is searched: a tree over the ends of its intervals, the top level first. */
+struct dimension {
+	__u32 index;   /* DIMENSION_* */
+	__u32 levels;
+	__u32 any;     /* vector of the rules that say nothing here */
+	__u32 own;     /* line of the first interval's vector of the rules that do: 16 to a line */
+	__u32 level[LEVELS_MAX];
+	__u32 unused;
+};
+
+/* A vector has one of these for every 4096 rules; its number counts them from the image's start, 0 is the empty vector. */
+struct group {
+	__u64 words; /* which of its 64 words are not zero */
+	__u32 first; /* where those lie, one behind the other; counted in words from the image's start */
+	__u32 unused;
+};
+
+/* What happens to a packet that a rule matches. */
+struct outcome {
+	struct address endpoint; /* of rules for apps: the address that the UE sees */
+	__u32 id;
+	__u32 members;       /* line of the first of its endpoints, where there are several: two to a line */
+	__u32 slots;         /* line of the first of 256 slots, one octet each: which member */
 	__u16 endpoint_port; /* network order, 0 keeps the port */
 	__u16 service;
-	__u8 protocol; /* 0 any */
-	__u8 action;
-	__u8 flags;
-	__u8 v6;        /* 0 IPv4, 1 IPv6, 2 both */
 	__u16 next_hop;
-	__u16 pad;
-	__u32 id;
-	__u32 teid_low, teid_high; /* host order */
-	__u8 dscp;                 /* 255 any */
-	__u8 qfi;                  /* 255 any */
-	__u16 dataplanes;          /* bit set; 0 all (of the first 16) */
+	__u8 action; /* ACTION_* */
+	__u8 flags;  /* RULE_* */
+	__u32 unused[7];
+};
+
+/* One of several endpoints. */
+struct member {
+	struct address endpoint;
+	__u16 port; /* network order, 0 keeps the port */
+	__u16 next_hop;
+	__u32 unused[3];
 };
 
 struct rules_header { /* `rules_state`: what the classifier reads first */
@@ -161,6 +190,7 @@ struct rules_header { /* `rules_state`: what the classifier reads first */
 	__u32 cache_epoch; /* the programs raise it when what they cached may be wrong */
 	__u32 cache_for;   /* jiffies that a cached decision holds; well below every idle time */
 	__u32 flags;       /* RULES_* */
+	__u32 fields;      /* of a packet, on which the decision about its flow depends: FIELD_* */
 };
 
 /* What is done with the packets of a service beside its rule's action. Index: service. All zero: nothing. */

@@ -236,6 +236,11 @@ INLINE int outer_fragment(struct xdp_md *ctx, struct config *cfg, struct packet 
 /* Back to where it came from: the control plane still has the fragments as they arrived. */
 INLINE int pass_uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p, __u32 counter)
 {
+	if (counter == COUNTER_DROP_RULE) {
+		if (capture_on())
+			capture_frame(ctx, p, counter, 0, DATAPLANE * 2);
+		return drop(ctx, counter);
+	}
 	if (p->from_slow && slow(ctx, SLOW_FRAGMENT, DATAPLANE, 0, 0, p->token, SLOW_REASON_NOT_TAKEN)) {
 		ends(ctx, counter, 0);
 		return XDP_REDIRECT;
@@ -243,6 +248,14 @@ INLINE int pass_uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p,
 	if (capture_on())
 		capture_frame(ctx, p, counter, 0, DATAPLANE * 2);
 	return wire(ctx, cfg, 1, counter);
+}
+
+/* A packet of a flow that is not taken out of its tunnel. */
+INLINE int stay(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct flow *f)
+{
+	p->service = f->service;
+	p->rule = f->rule;
+	return pass_uplink(ctx, cfg, p, f->action == ACTION_DROP ? COUNTER_DROP_RULE : COUNTER_PASS_NO_RULE);
 }
 
 /* The pinger gave up for this UE, and no downlink has shown itself since. */
@@ -279,21 +292,23 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 			} else if (same_tunnel(f, p)) {
 				__u32 zero = 0;
 				struct rules_header *header = bpf_map_lookup_elem(&rules_state, &zero);
-				__u32 fresh = header && header->generation == f->generation;
+				__u32 fresh = header && header->generation == f->generation &&
+					      decided_by(header, f->dscp, f->qfi) == decided_by(header, p->dscp, qfi_of(p));
 				int syn = p->protocol == PROTO_TCP && !p->fragment &&
 					  (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-				if (f->action == ACTION_PASS || (f->action == ACTION_THROUGH && !fresh && (p->protocol != PROTO_TCP || syn))) {
-					if (f->action == ACTION_PASS && (fresh || (p->protocol == PROTO_TCP && !syn))) {
-						if (f->last_seen != now())
-							f->last_seen = now();
-						cache_flow(p, f);
-						p->rule = f->rule;
-						if (p->fragment == FRAGMENT_FIRST)
-							remember_fragment(p, 1);
-						return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
-					}
+				int same = (fresh && !(syn && f->flags & FLOW_RUNNING)) || p->fragment == FRAGMENT_LATER;
+				if (stays_itself(f->action) && !same) {
+					p->running = !syn;
 					forget_flow(&key, f);
-				} else if (syn && (!fresh || f->flags & (FLOW_FIN_UP | FLOW_FIN_DOWN | FLOW_RST))) {
+				} else if (!has_twin(f->action)) {
+					if (f->last_seen != now())
+						f->last_seen = now();
+					cache_flow(p, f);
+					if (p->fragment == FRAGMENT_FIRST)
+						remember_fragment(p, 1);
+					return stay(ctx, cfg, p, f);
+				} else if (syn && (!header || header->generation != f->generation ||
+						   f->flags & (FLOW_FIN_UP | FLOW_FIN_DOWN | FLOW_RST))) {
 					forget_flow(&key, f); /* the same ports, a new connection */
 				} else if (cfg->mode == MODE_OFFLOAD && f->action != ACTION_THROUGH && stands_aside(f->session, s)) {
 					/* nobody could ever answer it: the core shall */
@@ -323,6 +338,8 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 		struct flow *error = cfg->mode == MODE_OFFLOAD ? taken_error(ctx, p) : 0;
 		if (error)
 			return take(ctx, cfg, p, error);
+		if (cfg->mode == MODE_OFFLOAD && is_dropped(p, FIND_UPLINK))
+			return drop(ctx, COUNTER_DROP_RULE);
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
 	}
 	/* a flow that is known came through another of the UE's own tunnels */
@@ -331,7 +348,7 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 	if (p->fragment == FRAGMENT_LATER)
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
 	struct flow *f = bpf_map_lookup_elem(&flows, &flow);
-	if (f && f->action == ACTION_PASS) { /* decided anew, and counted once */
+	if (f && stays_itself(f->action)) { /* decided anew, and counted once */
 		forget_flow(&flow, f);
 		f = 0;
 	} else if (f && !same_tunnel(f, p)) {
@@ -385,6 +402,9 @@ INLINE int uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 			counter = error_indication(ctx, p, 1);
 		if (counter == COUNTER_DROP_ERROR_INDICATION)
 			return drop(ctx, counter);
+		struct rules_header *header = rules_head();
+		if (header && header->flags & RULES_SIGNALLING && cfg->mode == MODE_OFFLOAD && is_dropped(p, FIND_SIGNALLING))
+			return drop(ctx, COUNTER_DROP_RULE);
 		return wire(ctx, cfg, 1, counter);
 	}
 	if (found == FOUND_FRAGMENT || (found == FOUND_GPDU && p->fragment))

@@ -1,0 +1,204 @@
+/**
+ * Which rules does the classifier get, and what does each of them lead to?
+ *
+ * Pure. A steering rule is one entry of the uplink classifier: its box, and its outcome. One by which an app may speak
+ * first is an entry or two per endpoint in another classifier, where the endpoint stands in the place of the destination
+ * and the outcome is what the UE sees.
+ */
+import { addressOctets } from "../address.ts";
+import {
+  addressNumber,
+  type Box,
+  boxOf,
+  type DimensionName,
+  dimensionIndex,
+  dimensions,
+  familyOf,
+  G_PDU,
+  type Interval,
+  type Intervals,
+  normalise,
+} from "../space.ts";
+import type { Endpoint, Match, SteeringRule } from "../steering.ts";
+import * as c from "./consts.ts";
+import { endpointSlots, isUp } from "./endpoints.ts";
+import type { Entry, Outcome } from "./image.ts";
+
+/** What rendering has to be told: the places of things that have one already. */
+export interface Places {
+  /** Index in `next_hops` of an endpoint. */
+  nextHop(endpoint: string): number;
+  /** Index in `next_hops` of an output of `route`. Absent: the apps' network for all. */
+  output?(output: NonNullable<SteeringRule["output"]>): number;
+  /** Index of a data plane; undefined for a name that is not known: its rules match nothing there. */
+  dataplane?(name: string): number | undefined;
+}
+
+const actions = {
+  pass: c.ACTION_PASS,
+  take: c.ACTION_TAKE,
+  route: c.ACTION_ROUTE,
+  drop: c.ACTION_DROP,
+} as const;
+
+/** The family that a rule is for: by its addresses, or by its endpoints where it has none. Undefined: both. */
+export function ruleFamily({ match, endpoints }: SteeringRule): 4 | 6 | undefined {
+  const [endpoint] = endpoints ?? [];
+  return familyOf(match) ?? (endpoint && (endpoint.address.includes(":") ? 6 : 4));
+}
+
+/** Matches are the same objects from one steering to the next where nothing changed. */
+const boxes = new WeakMap<Match, Map<string, Box>>();
+
+/** Which packets the rule is about. */
+export function ruleBox(rule: SteeringRule, places: Places): Box {
+  const { match } = rule;
+  const family = ruleFamily(rule);
+  const indices = match.dataplanes?.map((name) => places.dataplane?.(name));
+  const key = `${family} ${indices}`;
+  let known = boxes.get(match);
+  if (!known) {
+    known = new Map();
+    boxes.set(match, known);
+  }
+  let box = known.get(key);
+  if (!box) {
+    const named = familyOf(match) === undefined && family !== undefined ? { ...match, family } : match;
+    box = boxOf(named, (name) => places.dataplane?.(name));
+    known.clear();
+    known.set(key, box);
+  }
+  return box;
+}
+
+/** Does the kernel have to do anything with its packets? If not, they pass unseen. */
+export const acts = (rule: SteeringRule): boolean => rule.action !== "pass" || rule.treatment !== undefined;
+
+const isAboutSignalling = ({ message }: Match): boolean =>
+  (message ?? []).some(([low, high]) => low !== G_PDU || high !== G_PDU);
+export const isAboutPackets = ({ message }: Match): boolean =>
+  message === undefined || message.some(([low, high]) => low <= G_PDU && high >= G_PDU);
+
+function outcomeOf(rule: SteeringRule, places: Places): Outcome {
+  const flags =
+    (rule.appInitiated ? c.RULE_APP_INITIATED : 0) |
+    (rule.treatment ? c.RULE_TREATED : 0) |
+    (rule.affinity === "ue" ? c.RULE_BY_UE : 0);
+  const outcome = { id: rule.id, service: rule.service, action: actions[rule.action], flags };
+  if (rule.action === "pass") return rule.treatment ? { ...outcome, action: c.ACTION_THROUGH } : outcome;
+  if (rule.action === "route") return { ...outcome, next_hop: rule.output ? (places.output?.(rule.output) ?? 0) : 0 };
+  if (rule.action === "drop") return outcome;
+  const up = rule.endpoints?.filter(isUp) ?? [];
+  // Nobody is there to take it: the rule stands aside, and those below it as well.
+  if (up.length === 0) return { ...outcome, action: c.ACTION_PASS, flags: 0 };
+  return up.length === 1 ? { ...outcome, ...memberOf(up[0]!, places) } : outcome;
+}
+
+const memberOf = ({ address, port }: Endpoint, places: Places) => ({
+  endpoint: addressOctets(address),
+  endpoint_port: port ?? 0,
+  next_hop: places.nextHop(address),
+});
+
+function severalOf(rule: SteeringRule, places: Places): Entry["several"] {
+  const { endpoints } = rule;
+  if (rule.action !== "take" || !endpoints || endpoints.filter(isUp).length < 2) return undefined;
+  const members = endpoints.map((endpoint) => {
+    const { endpoint_port, ...member } = memberOf(endpoint, places);
+    return { ...member, port: endpoint_port };
+  });
+  return { key: JSON.stringify(endpoints), slots: endpointSlots(endpoints), members };
+}
+
+export function uplinkEntry(rule: SteeringRule, places: Places): Entry {
+  const several = severalOf(rule, places);
+  return { box: ruleBox(rule, places), outcome: outcomeOf(rule, places), ...(several && { several }) };
+}
+
+const PORTED: readonly Interval[] = [
+  [6n, 6n],
+  [17n, 17n],
+  [262n, 262n],
+  [273n, 273n],
+];
+const ECHO: readonly Interval[] = [
+  [1n, 1n],
+  [256n + 58n, 256n + 58n],
+];
+
+const larger = (a: bigint, b: bigint): bigint => (a < b ? b : a);
+const smaller = (a: bigint, b: bigint): bigint => (b < a ? b : a);
+
+/** What both have in common. */
+export function intersect(a: Intervals | undefined, b: Intervals): Intervals {
+  if (a === undefined) return b;
+  const common: Interval[] = [];
+  for (const [low, high] of a) {
+    for (const [from, to] of b) if (from <= high && to >= low) common.push([larger(low, from), smaller(high, to)]);
+  }
+  return normalise(common);
+}
+
+/** What an app's packet, or the tunnel of the UE that it is for, can show. */
+const shown: DimensionName[] = [
+  "source",
+  "sourcePort",
+  "dataplane",
+  "vlan",
+  "innerVlan",
+  "baseStation",
+  "gateway",
+  "teid",
+];
+
+const at = (sets: Partial<Record<DimensionName, Intervals | undefined>>): Box =>
+  dimensions.map(({ name }) => sets[name]);
+
+/** The UE must see one address: a rule for several has none to show. Draining endpoints may still speak. */
+export function appEntries(rule: SteeringRule, places: Places): Entry[] {
+  const destination = rule.match.destination ?? [];
+  const [address, length] = destination[0]?.split("/") ?? [];
+  const single =
+    destination.length === 1 && (length === undefined || length === (address!.includes(":") ? "128" : "32"));
+  if (!rule.appInitiated || rule.action !== "take" || !single) return [];
+  const box = ruleBox(rule, places);
+  const of = (name: DimensionName): Intervals | undefined => box[dimensionIndex[name]];
+  const fromTunnel = Object.fromEntries(shown.map((name) => [name, of(name)]));
+  const ports = of("destinationPort");
+  const sees = { endpoint: addressOctets(address!), id: rule.id, service: rule.service, action: c.ACTION_TAKE };
+  const flags = c.RULE_APP_INITIATED | (rule.treatment ? c.RULE_TREATED : 0);
+  return (rule.endpoints ?? [])
+    .filter(({ state }) => state !== "down")
+    .flatMap((endpoint): Entry[] => {
+      const number = addressNumber(endpoint.address);
+      const base = { ...fromTunnel, destination: [[number, number]] as Interval[] };
+      const own =
+        endpoint.port === undefined ? ports : ([[BigInt(endpoint.port), BigInt(endpoint.port)]] as Interval[]);
+      const outcome = { ...sees, flags, next_hop: places.nextHop(endpoint.address) };
+      const first = Number(ports?.[0]?.[0] ?? 0n);
+      const entries: Entry[] = [
+        {
+          box: at({ ...base, protocol: intersect(of("protocol"), PORTED), destinationPort: own }),
+          // Without a port of its own in the rule, the UE sees the endpoint's.
+          outcome: { ...outcome, endpoint_port: endpoint.port === undefined ? 0 : first },
+        },
+      ];
+      if (!ports || ports[0]?.[0] === 0n) {
+        entries.push({ box: at({ ...base, protocol: intersect(of("protocol"), ECHO) }), outcome });
+      }
+      return entries;
+    });
+}
+
+/** On which fields of a packet, other than those that tell flows apart, do these rules depend? FIELD_* */
+export function fieldsOf(rules: readonly SteeringRule[]): number {
+  let fields = 0;
+  for (const { match } of rules) {
+    if (match.dscp) fields |= c.FIELD_DSCP;
+    if (match.qfi) fields |= c.FIELD_QFI;
+  }
+  return fields >>> 0;
+}
+
+export const signalling = (rules: readonly SteeringRule[]): boolean =>
+  rules.some(({ match }) => isAboutSignalling(match));
