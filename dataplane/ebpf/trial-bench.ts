@@ -63,6 +63,7 @@ export const own: Readonly<Record<string, number>> = {
   tallies: 256,
   verdicts: 65536,
   flow_scratch: 0,
+  lookups: 0,
   scratch: 0,
   packets: 0,
   station_scratch: 0,
