@@ -176,6 +176,7 @@ export class Agent {
       services,
       sets,
       dataplane,
+      backend: config.backend,
       dataplanes,
       reload,
       events,

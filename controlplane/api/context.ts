@@ -5,7 +5,7 @@
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Logger } from "pino";
-import type { Dataplane } from "../../dataplane/dataplane.ts";
+import type { BackendConfig, Dataplane } from "../../dataplane/dataplane.ts";
 import type { SlowPath } from "../../dataplane/slow-path.ts";
 import type { Dataplanes, Reloaded } from "../dataplanes/dataplanes.ts";
 import type { Services } from "../intents/services.ts";
@@ -20,6 +20,8 @@ export interface ApiContext {
   services: Services;
   sets: ServiceSets;
   dataplane: Dataplane;
+  /** What site.yaml says of the apps' network. */
+  backend: Pick<BackendConfig, "apps" | "vxlan">;
   dataplanes: DataplaneSet;
   /** @throws Problem */
   reload(): Promise<Reloaded>;

@@ -13,6 +13,7 @@ import swaggerUi from "@fastify/swagger-ui";
 import fastify, { type FastifyReply, type FastifyRequest, type FastifyServerOptions } from "fastify";
 import type { TSchema } from "typebox";
 import { Problem } from "../errors.ts";
+import { chainRoutes } from "./chain-routes.ts";
 import type { ApiContext, Server } from "./context.ts";
 import { dataplaneRoutes } from "./dataplane-routes.ts";
 import { guard, requester } from "./guard.ts";
@@ -174,6 +175,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   serviceRoutes(app, routed);
   setRoutes(app, routed);
   managementRoutes(app, routed);
+  chainRoutes(app, routed);
   dataplaneRoutes(app, routed);
   streamRoutes(app, routed);
   monitorRoutes(app, routed);

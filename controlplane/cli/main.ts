@@ -8,6 +8,7 @@ import { Command, CommanderError, Option } from "commander";
 import { ConfigurationError } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
 import { version } from "../version.ts";
+import { chainVerb } from "./chain.ts";
 import { applyVerb, confirmVerb, historyVerb, rollbackVerb } from "./changes.ts";
 import { checkVerb } from "./check.ts";
 import { CliError, defaultApi } from "./client.ts";
@@ -67,6 +68,7 @@ export function program(): Command {
     .addOption(config())
     .option("--once", "look once: for a service manager's timer")
     .action(async (options) => (await import("./guard.ts")).guard(options));
+  chainVerb(offramp.command("chain"), api);
   dataplaneVerb(offramp.command("dataplane"), api);
   reloadVerb(api(offramp.command("reload")));
   bypassVerb(api(offramp.command("bypass")));

@@ -40,9 +40,9 @@ async function pair(near: string, far: string, mtu: number): Promise<void> {
   if (!(await linkOrNone(near))) {
     await ip(`link add name ${near} mtu ${mtu} type veth peer name ${far}`);
   }
-  // Both ends have the same MTU as far as sending goes; the far one takes what the programs send, which may be as large.
+  // Both ends: a frame that is longer than the far one's MTU is not redirected there.
   await ip(`link set dev ${near} mtu ${mtu} arp off`);
-  await ip(`link set dev ${far} arp off`);
+  await ip(`link set dev ${far} mtu ${mtu} arp off`);
   // gro on: without it (or a program) the end takes no natively redirected frames. The others off: whole, finished frames.
   const off = ["tx", "tso", "gso", "txvlan", "rxvlan"].flatMap((feature) => [feature, "off"]);
   await run("ethtool", "-K", near, ...off, "gro", "on");

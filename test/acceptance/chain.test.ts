@@ -1,0 +1,182 @@
+/**
+ * Do real phones reach the edge and the Internet through real Linux functions that know nothing of chains (A12)?
+ *
+ * Functions are machines that ran what `offramp chain show` printed, nothing else.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import {
+  configureFunctions,
+  functionAddress,
+  functionAddress6,
+  passed,
+  plugFunctions,
+  vxlanAddress,
+  vxlanAddress6,
+} from "../lab/functions.ts";
+import { internet, internet6, type Ue } from "../lab/lab.ts";
+import { until } from "../lab/netns.ts";
+import { pattern, sha256 } from "../lab/pattern.ts";
+import { Scene } from "./scene.ts";
+
+const test = suite("chain");
+const FUNCTIONS = 8;
+let scene: Scene;
+let ue: Ue;
+let ue6: Ue;
+
+/** Everything for `to`; without an endpoint it goes on in its tunnel. */
+async function chained(
+  name: string,
+  to: string,
+  chain: { ue_net?: unknown[]; net_ue?: unknown[]; unreachable?: string },
+  endpoint?: string,
+): Promise<void> {
+  const v6 = to.includes(":");
+  await scene.appliance.addService({
+    name,
+    rules: { priority: "10", nw_dst: to, nw_src: v6 ? "::/0" : "0.0.0.0/0", ...(endpoint && { endpoint }) },
+    chain,
+  });
+}
+
+const numbers = [...Array(FUNCTIONS).keys()].map((n) => n + 1);
+const ready = (service: string): Promise<void> => configureFunctions(scene.lab, scene.appliance, FUNCTIONS, service);
+/** Leaves the functions as they were. */
+async function forgetAll(): Promise<void> {
+  for (const n of numbers) {
+    const script =
+      "for i in $(ls /sys/class/net | grep '^ofr'); do ip link del $i; ip rule del iif $i; ip -6 rule del iif $i; done";
+    await scene.lab.exec(`fn${n}`, ["sh", "-c", script]);
+  }
+}
+const seen = async (): Promise<number[]> => Promise.all(numbers.map((n) => passed(scene.lab, n)));
+/** Which functions saw packets during this? */
+async function through(what: () => Promise<unknown>): Promise<number[]> {
+  const before = await seen();
+  await what();
+  const after = await seen();
+  return numbers.filter((n) => after[n - 1]! > before[n - 1]!);
+}
+const fetchFrom = async (url: string, from = ue): Promise<string> =>
+  (await scene.lab.phoneHttp(from, url, { timeoutMs: 10_000 })).server;
+
+test.before(async () => {
+  scene = await Scene.open({
+    ues: 2,
+    start: false,
+    site: {
+      extra: {
+        apps: { interface: "apps0", address: "10.60.0.1/24", address6: "2001:db8:60::1/64" },
+        vxlan: { address: vxlanAddress, address6: vxlanAddress6 },
+      },
+    },
+  });
+  try {
+    await plugFunctions(scene.lab, FUNCTIONS);
+    await scene.appliance.start();
+    ue = await scene.lab.attach(0);
+    ue6 = await scene.lab.attach(1, { type: "v6" });
+    assert.is((await scene.lab.phonePing(ue, internet.host)).received, 1);
+    assert.is((await scene.lab.phonePing(ue6, internet6.host)).received, 1);
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    scene.complain();
+    await scene.close();
+    throw error;
+  }
+});
+test.after.each(async () => {
+  await scene.clear();
+  await forgetAll();
+});
+test.after(async () => {
+  await scene?.close();
+});
+
+for (const count of [1, 3, 8]) {
+  test(`A12: to the edge through ${count} functions, and back through the same in reverse; 1 MB arrives intact`, async () => {
+    const list = numbers.slice(0, count);
+    const up = list.map(functionAddress);
+    await chained("edge", internet.www, { ue_net: up, net_ue: [...up].reverse() }, scene.lab.app.address);
+    await ready("edge");
+    const which = await through(async () => {
+      const got = await scene.lab.phoneHttp(ue, `http://${internet.www}/data?bytes=1000000&seed=${count}`, {
+        timeoutMs: 20_000,
+      });
+      assert.is(got.server, "edge");
+      assert.is(got.sha256, sha256(pattern(1_000_000, count)));
+    });
+    assert.equal(which, list);
+  });
+
+  test(`A12: to the Internet through ${count} functions and back into its own tunnel, both ways, in two lists`, async () => {
+    const up = numbers.slice(0, count);
+    const down = numbers.slice(FUNCTIONS - count).reverse();
+    await chained("through", internet.www, { ue_net: up.map(functionAddress), net_ue: down.map(functionAddress) });
+    await ready("through");
+    const which = await through(async () => {
+      const got = await scene.lab.phoneHttp(ue, `http://${internet.www}/data?bytes=300000&seed=3`, {
+        timeoutMs: 20_000,
+      });
+      assert.is(got.server, "internet");
+      assert.is(got.sha256, sha256(pattern(300_000, 3)));
+      assert.is(got.client, ue.ip, "nothing has happened to the phone's address");
+      assert.is((await scene.lab.phonePing(ue, internet.www, 3)).received, 3);
+    });
+    assert.equal(
+      which,
+      [...new Set([...up, ...down])].sort((a, b) => a - b),
+    );
+  });
+}
+
+test("A12: one function in two chains, and twice in one", async () => {
+  const [one, two] = [functionAddress(1), functionAddress(2)];
+  await chained("edge", internet.www, { ue_net: [one, two, one], net_ue: [one] }, scene.lab.app.address);
+  await chained("other", internet.other, { ue_net: [two], net_ue: [one] });
+  for (const service of ["edge", "other"]) await ready(service);
+  assert.is(await fetchFrom(`http://${internet.www}/`), "edge");
+  assert.is(await fetchFrom(`http://${internet.other}/`), "internet");
+  assert.equal(await through(() => fetchFrom(`http://${internet.other}/`)), [1, 2]);
+});
+
+test("A12: IPv6 inside, through functions on IPv4 and on IPv6, to the edge and on to the Internet", async () => {
+  const list = [functionAddress(1), functionAddress6(2)];
+  await chained("edge6", internet6.www, { ue_net: list, net_ue: [...list].reverse() }, "2001:db8:60::10");
+  await ready("edge6");
+  const which = await through(async () => {
+    const got = await scene.lab.phoneHttp(ue6, `http://[${internet6.www}]/data?bytes=200000&seed=4`, {
+      timeoutMs: 20_000,
+    });
+    assert.is(got.server, "edge");
+    assert.is(got.sha256, sha256(pattern(200_000, 4)));
+  });
+  assert.equal(which, [1, 2]);
+  await chained("on6", internet6.host, { ue_net: list, net_ue: list });
+  await ready("on6");
+  assert.equal(
+    await through(async () => assert.is(await fetchFrom(`http://[${internet6.host}]/`, ue6), "internet")),
+    [1, 2],
+  );
+});
+
+test("A12: UDP that does not fit the functions' tunnels is fragmented, and arrives", async () => {
+  await chained(
+    "edge",
+    internet.www,
+    { ue_net: [functionAddress(1)], net_ue: [functionAddress(2)] },
+    scene.lab.app.address,
+  );
+  await ready("edge");
+  for (const size of [100, 1350, 4000]) {
+    const answer = await until(
+      `an answer to ${size} octets`,
+      () => scene.lab.phoneUdp(ue, internet.www, { size, timeoutMs: 1500 }).catch(() => undefined),
+      8000,
+    );
+    assert.is(answer.server, "edge");
+  }
+});
+
+test.run();
