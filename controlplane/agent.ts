@@ -14,9 +14,14 @@ import type { SlowPath } from "../dataplane/slow-path.ts";
 import type { ApiContext, Server } from "./api/context.ts";
 import { EventHub } from "./api/events.ts";
 import { createServer, type ServerOptions } from "./api/server.ts";
+import { Functions } from "./chains/functions.ts";
 import type { ApiConfig, SiteConfig } from "./config/site.ts";
 import { Dataplanes, type Reloaded } from "./dataplanes/dataplanes.ts";
 import { Problem } from "./errors.ts";
+import { EchoSocket } from "./health/echo-socket.ts";
+import { probeWith } from "./health/probes.ts";
+import { Watcher } from "./health/watcher.ts";
+import { allUp, type Conditions } from "./intents/conditions.ts";
 import { type SiteFacts, siteFacts } from "./intents/context.ts";
 import { Services, type ServicesOptions } from "./intents/services.ts";
 import { ServiceSets } from "./intents/sets.ts";
@@ -119,10 +124,17 @@ export class Agent {
     this.#events = events;
     const limits = config.backend.limits;
     const { guard } = this.#options;
-    const services = new Services({
+    const functions = this.#functions(events, () => services);
+    const conditions: Conditions = {
+      ...allUp,
+      vnf: (address) => functions.state(address),
+      inForce: (all) => functions.follow(all),
+    };
+    const services: Services = new Services({
       ...servicesAt(() => dataplanes.config),
       store,
       dataplane,
+      conditions,
       ...(guard && { guard }),
     });
     this.#services = services;
@@ -141,6 +153,7 @@ export class Agent {
       dataplane,
       serviceName: (index) => services.nameOf(index),
       serviceCount: () => services.list().length,
+      functions: () => functions.states(),
       ready: () => this.#missing.size === 0,
       limits,
       ...(runtime && { runtime: () => runtime.counters() }),
@@ -192,6 +205,26 @@ export class Agent {
     await server.listen({ host: config.api.host, port: config.api.port });
     this.#missing.delete("api");
     log.info({ site: config.name, services: services.list().length, listen: this.address() }, "ready");
+  }
+
+  /** Functions of chains are asked whether they are there. */
+  #functions(events: EventHub, services: () => Services): Functions {
+    const { log } = this.#options;
+    const echo = new EchoSocket();
+    const functions = new Functions({
+      watcher: new Watcher(probeWith(echo)),
+      refresh: () => services().refresh(),
+      publish: (event) => {
+        log.info(event, "a function of chains has changed");
+        events.publish(event);
+      },
+      failed: (error) => log.error({ err: error }, "a change of functions could not be applied; trying again"),
+    });
+    this.#undo.push(() => {
+      functions.stop();
+      echo.close();
+    });
+    return functions;
   }
 
   /** Reads site.yaml again and makes it true, all or nothing. @throws Problem */

@@ -196,7 +196,7 @@ export const counters = Type.Object(
         {
           dataplane: Type.String(),
           name: Type.String(),
-          kind: Type.Enum(["pass", "take", "reply", "drop", "slow", "note"]),
+          kind: Type.Enum(["pass", "take", "reply", "drop", "slow", "chain", "note"]),
           packets: whole,
           bytes: whole,
         },

@@ -105,7 +105,10 @@ export class Services {
     const armed = store.armed();
     const overdue = armed !== undefined && timeLeft(armed) <= 0;
     if (overdue) this.#entries = this.#entriesAfter(takingBack(store, armed).touched);
+    const { conditions } = this.#options;
+    await conditions?.prepare?.(this.#entries.values());
     await this.#options.dataplane.apply(this.steering());
+    conditions?.inForce?.(this.#entries.values());
     if (overdue) takeBackStored(store, armed);
   }
 
@@ -332,6 +335,16 @@ export class Services {
   }
 
   async #change(next: Entries, commit: () => void): Promise<void> {
+    const { conditions } = this.#options;
+    try {
+      await conditions?.prepare?.(next.values());
+      await this.#applyAndCommit(next, commit);
+    } finally {
+      conditions?.inForce?.(this.#entries.values());
+    }
+  }
+
+  async #applyAndCommit(next: Entries, commit: () => void): Promise<void> {
     const { dataplane } = this.#options;
     try {
       await dataplane.apply(this.#compile(next));

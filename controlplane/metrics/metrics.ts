@@ -13,6 +13,8 @@ export interface MetricsSources {
   dataplane: Pick<Dataplane, "counters" | "serviceCounters" | "status">;
   serviceName: (index: number) => string | undefined;
   serviceCount: () => number;
+  /** Of chains. */
+  functions?: () => { state: "up" | "down" }[];
   ready: () => boolean;
   limits: Limits;
   /** Numbers of the sessions runtime; those named in `levels` may fall. */
@@ -103,6 +105,18 @@ export class Metrics {
       registers,
       collect() {
         this.set(serviceCount());
+      },
+    });
+    const { functions } = this.sources;
+    new Gauge({
+      name: "offramp_functions",
+      help: "Functions of chains, by whether they answer",
+      labelNames: ["state"],
+      registers,
+      collect() {
+        const all = functions?.() ?? [];
+        for (const state of ["up", "down"] as const)
+          this.set({ state }, all.filter((one) => one.state === state).length);
       },
     });
   }

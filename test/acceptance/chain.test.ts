@@ -11,6 +11,7 @@ import {
   functionAddress6,
   passed,
   plugFunctions,
+  runOn,
   vxlanAddress,
   vxlanAddress6,
 } from "../lab/functions.ts";
@@ -177,6 +178,99 @@ test("A12: UDP that does not fit the functions' tunnels is fragmented, and arriv
     );
     assert.is(answer.server, "edge");
   }
+});
+
+/** Waits until Offramp says so of this function. */
+const told = (n: number, state: "up" | "down") =>
+  until(
+    `function ${n} to be ${state}`,
+    async () => {
+      type Shown = { chains: { uplink: { function: string; state: string }[] }[] };
+      const { chains } = await scene.appliance.api<Shown>("GET", "/api/v1/chains");
+      return chains.every(({ uplink }) =>
+        uplink.every((one) => one.function !== functionAddress(n) || one.state === state),
+      );
+    },
+    15_000,
+  );
+const unplug = (n: number, how: "up" | "down") => scene.lab.machines.ip("app", `link set fn${n} ${how}`);
+
+test("A12: a function that dies is left out, and comes back; told as events and as a metric", async () => {
+  const list = [1, 2, 3].map(functionAddress);
+  await chained("edge", internet.www, { ue_net: list, net_ue: list }, scene.lab.app.address);
+  await chained("through", internet.other, { ue_net: list, net_ue: list });
+  for (const service of ["edge", "through"]) await ready(service);
+  const events = scene.lab.machines.start("tof", "events", ["curl", "-sN", "http://127.0.0.1:8090/api/v1/events"]);
+  const both = async (): Promise<void> => {
+    assert.is(await fetchFrom(`http://${internet.www}/`), "edge");
+    assert.is(await fetchFrom(`http://${internet.other}/`), "internet");
+  };
+  assert.equal(await through(both), [1, 2, 3]);
+  try {
+    await unplug(2, "down");
+    await told(2, "down");
+    assert.equal(await through(both), [1, 3]);
+    const metrics = (await scene.appliance.curl("GET", "/metrics")).text;
+    assert.match(metrics, /offramp_functions{state="down"} 1/);
+  } finally {
+    await unplug(2, "up");
+  }
+  await told(2, "up");
+  assert.equal(await through(both), [1, 2, 3]);
+  await events.said(/function-down[\s\S]*10\.60\.0\.22[\s\S]*function-up/);
+  await events.end("SIGKILL");
+});
+
+test("A12: … or blocks where the service says so, and the connection goes on when it is back", async () => {
+  await chained(
+    "edge",
+    internet.www,
+    { ue_net: [functionAddress(1)], net_ue: [], unreachable: "block" },
+    scene.lab.app.address,
+  );
+  await ready("edge");
+  const connection = await scene.lab.phoneTcp(ue, internet.www);
+  assert.match(connection.greeting, /edge/);
+  await connection.echo(100);
+  try {
+    await unplug(1, "down");
+    await told(1, "down");
+    const before = (await scene.appliance.counters()).get("drop_chain_blocked") ?? 0;
+    await scene.lab.phoneUdp(ue, internet.www, { timeoutMs: 300 }).then(
+      () => assert.unreachable("nothing may pass"),
+      () => undefined,
+    );
+    assert.ok(((await scene.appliance.counters()).get("drop_chain_blocked") ?? 0) > before);
+  } finally {
+    await unplug(1, "up");
+  }
+  await told(1, "up");
+  await connection.echo(100);
+  await connection.close();
+});
+
+test("A12: with the control plane dead the chain goes on", async () => {
+  const list = [1, 2].map(functionAddress);
+  await chained("edge", internet.www, { ue_net: list, net_ue: list }, scene.lab.app.address);
+  await ready("edge");
+  assert.is(await fetchFrom(`http://${internet.www}/`), "edge");
+  await scene.appliance.kill();
+  assert.equal(await through(async () => assert.is(await fetchFrom(`http://${internet.www}/`), "edge")), [1, 2]);
+  await scene.appliance.start();
+  assert.equal(await through(async () => assert.is(await fetchFrom(`http://${internet.www}/`), "edge")), [1, 2]);
+});
+
+test("what chain show prints is a shell script, whole", async () => {
+  await chained(
+    "edge",
+    internet.www,
+    { ue_net: [functionAddress(1)], net_ue: [functionAddress(1)] },
+    scene.lab.app.address,
+  );
+  const shown = await scene.appliance.cli("chain", "show", "edge", "--function", functionAddress(1));
+  await runOn(scene.lab, 1, shown.stdout);
+  assert.equal(await through(async () => assert.is(await fetchFrom(`http://${internet.www}/`), "edge")), [1]);
+  assert.is((await scene.appliance.cli("chain", "show", "nobody")).code, 1);
 });
 
 test.run();
