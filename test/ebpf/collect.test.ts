@@ -252,6 +252,33 @@ test("the prefilter keeps what running flows need, and lets it go with them", as
   assert.is(memory[0xcb00], 0);
 });
 
+test("A14: a station's session ends by its own time, under its whole address; a quiet peer without any is forgotten", async () => {
+  const mac = Uint8Array.from([1, ...new Array(9).fill(0), 2, 0xaa, 0, 0, 0, 7]);
+  const ue = addressOctets("2001:db8::7");
+  await collector.removeAll(0);
+  for (const idle of [200, 400]) {
+    const value = { epoch: 1, ue, base_station: mac, gateway: mac, flags: c.SESSION_UPLINK, last_seen: ago(idle) };
+    map("sessions").update(40, layout.session.encode(value));
+    map("ue_sessions").update(ue, new Uint8Array(Uint32Array.of(40).buffer));
+    for (const slot of [0, c.SLOT_UPLINK]) {
+      const bearer = { epoch: 1, state: c.BEARER_LIVE, key: { endpoint: mac, teid: 0, link: 0 } };
+      map("bearers").update(40 * c.BEARER_SLOTS + slot, layout.bearer.encode(bearer));
+    }
+    const peers = [mac, addressOctets("198.18.9.9"), addressOctets("198.18.9.10")];
+    const [own, quiet, young] = peers.map((address) => layout.peerKey.encode({ address }));
+    map("peers").update(own!, layout.peer.encode({ refilled: ago(100) }));
+    map("peers").update(quiet!, layout.peer.encode({ refilled: ago(100), sessions: 3 }));
+    map("peers").update(young!, layout.peer.encode({ refilled: ago(10) }));
+    removed.length = 0;
+    await collector.collect(true);
+    assert.equal(removed, idle === 200 ? [] : ["2001:db8::7"]);
+    const kept = map("peers").lookup(own!);
+    assert.is(kept && layout.peer.decode(kept).sessions, idle === 200 ? 1 : undefined);
+    assert.is(map("peers").lookup(quiet!), undefined);
+    assert.ok(map("peers").lookup(young!));
+  }
+});
+
 test("a data plane that goes takes its sessions along", async () => {
   await collector.removeAll(0);
   assert.is(tables.slots().length, 0);

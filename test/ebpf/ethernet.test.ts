@@ -3,8 +3,9 @@
  *
  * A13, A14: the programs of `plugin: ethernet` beside those of `gtp`, by the same loader, on the same tables.
  */
-import { fileURLToPath } from "node:url";
+
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { DataplaneConfig, DataplaneEvent } from "../../dataplane/dataplane.ts";
