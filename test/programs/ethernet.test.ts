@@ -21,6 +21,7 @@ import {
   learnt as inTunnels,
   otherDown,
   otherUp,
+  rule,
   rules,
   service,
   tcpUp,
@@ -348,6 +349,42 @@ test("A14: an app may speak first to a client that was seen", () => {
   k.expect("ether_access", up([f.ipv4({ src: ue, dst: "203.0.113.44" }), f.udp({ sport: 7000, dport: 5000 })]), {
     counter: "take_uplink",
   });
+});
+
+test("A16: rules tell stations apart by MAC, VLAN and DSCP; what only tunnels have matches nothing on Ethernet", () => {
+  const take = (id: number, match: object) =>
+    rule(id, { match: { destination: [`${service.dns}/32`], ...match }, endpoints: [{ address: app.dns }] });
+  const cases: [object, Wire, boolean][] = [
+    [{ sourceMac: [client] }, {}, true],
+    [{ sourceMac: [client2] }, {}, false],
+    [{ destinationMac: [router] }, {}, true],
+    [{ destinationMac: [router2] }, {}, false],
+    [{ vlan: [[10, 20]] }, { tags: [f.vlan(15)], type: 0x8100 }, true],
+    [{ vlan: [[10, 20]] }, { tags: [f.vlan(21)], type: 0x8100 }, false],
+    [{ vlan: [[0, 0]] }, {}, true],
+    [{ vlan: [[7, 7]], innerVlan: [[8, 8]] }, { tags: [f.vlan(7), f.vlan(8)], type: 0x8100 }, true],
+    [{ innerVlan: [[9, 9]] }, { tags: [f.vlan(7), f.vlan(8)], type: 0x8100 }, false],
+    [{ dscp: [[0, 0]] }, {}, true],
+    [{ dscp: [[46, 46]] }, {}, false],
+    [{ baseStation: ["0.0.0.0/0"] }, {}, false],
+    [{ gateway: ["100::/8"] }, {}, false],
+    [{ teid: [[1, 0xffffffff]] }, {}, false],
+    [{ qfi: [[0, 63]] }, {}, false],
+    [{ dataplanes: ["elsewhere"] }, {}, false],
+  ];
+  for (const [match, wire, matches] of cases) {
+    const k = fresh({ ethernet: true, pinger: false }, [take(1, match)]);
+    const ran = k.run("ether_access", up(dnsUp(), wire));
+    assert.is(ran.counted.take_uplink === 1, matches, JSON.stringify(match));
+    assert.is(ran.counted.pass_no_rule === 1, !matches, JSON.stringify(match));
+  }
+});
+
+test("A16: a drop rule drops a station's packets, by name", () => {
+  const drop = rule(1, { match: { sourceMac: [client] }, action: "drop", endpoints: undefined });
+  const k = fresh({ ethernet: true, pinger: false }, [drop]);
+  for (let i = 0; i < 2; i++) k.expect("ether_access", up(otherUp()), { counter: "drop_rule" });
+  k.expect("ether_access", up(otherUp("10.45.0.3"), { from: client2 }), { counter: "pass_no_rule" });
 });
 
 test("A14: the MSS of a SYN is left where the wire carries it, and lowered to what the wire carries", () => {

@@ -78,6 +78,10 @@ GLOBAL int find_rule(struct packet *p, __u32 what, __u32 index)
 		set_address(l, DIMENSION_BASE_STATION, &s->base_station);
 		set_address(l, DIMENSION_GATEWAY, &own->key.endpoint);
 		set_number(l, DIMENSION_TEID, bpf_ntohl(own->key.teid));
+		if (s->base_station.hi == MAC_PREFIX) {
+			set_number(l, DIMENSION_BASE_STATION, 0);
+			set_number(l, DIMENSION_GATEWAY, 0);
+		}
 	} else {
 		point_outside(l, p, what == FIND_SIGNALLING ? p->message : GTPU_G_PDU);
 	}

@@ -29,7 +29,7 @@ struct {
 /* 100::<MAC> */
 INLINE void mac_address(struct address *a, const void *mac)
 {
-	a->hi = bpf_cpu_to_be64(1ULL << 56);
+	a->hi = MAC_PREFIX;
 	a->lo = (__u64)*(const __u32 *)mac << 16 | (__u64)*(const __u16 *)(mac + 4) << 48;
 }
 

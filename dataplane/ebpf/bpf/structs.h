@@ -16,6 +16,7 @@ struct address { /* network order; aligned so that it is compared in two steps *
 
 /* On Ethernet a station's MAC address stands where a tunnel has an outer address: 100::<MAC>. That is the discard-only
  * prefix (RFC 6666), which no packet comes from. */
+#define MAC_PREFIX bpf_cpu_to_be64(1ULL << 56) /* address.hi */
 
 /* Tells tunnels apart whose TEIDs are equal: data plane and VLAN tags.
  * link = dataplane << 25 | uplink << 24 | outer VLAN id << 12 | inner VLAN id (0 where untagged). */
