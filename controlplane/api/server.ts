@@ -25,6 +25,7 @@ import * as schemas from "./schemas.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { setRoutes } from "./set-routes.ts";
 import { streamRoutes } from "./stream-routes.ts";
+import { traceRoutes } from "./trace-routes.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -179,6 +180,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   dataplaneRoutes(app, routed);
   streamRoutes(app, routed);
   monitorRoutes(app, routed);
+  traceRoutes(app, routed);
   healthRoutes(app, routed);
   await app.ready();
   return app;

@@ -15,7 +15,8 @@ import { CliError, defaultApi } from "./client.ts";
 import { dataplaneVerb, reloadVerb } from "./dataplane.ts";
 import { elsewhere } from "./elsewhere.ts";
 import { monitorVerb } from "./monitor.ts";
-import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb, traceVerb } from "./verbs.ts";
+import { traceVerb } from "./trace.ts";
+import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb } from "./verbs.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "silent"];
 const logLevel = () => new Option("--log-level <level>", "what is logged").choices(levels).default("info");

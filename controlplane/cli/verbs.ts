@@ -3,18 +3,15 @@
  *
  * Each declares its options, gets data, and hands data and a formatter to `print`.
  */
-import { createWriteStream, readFileSync } from "node:fs";
+import { createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Mode } from "../../dataplane/dataplane.ts";
 import { messageOf } from "../errors.ts";
 import type { Service } from "../intents/model.ts";
-import { AddressError } from "../intents/prefix.ts";
 import { CliError, Client, type ClientOptions, query } from "./client.ts";
 import { print, type Show } from "./output.ts";
-import { frameOf } from "./pcap.ts";
 import { fromAgent, fromStore, plan, readServices, steeringOf } from "./source.ts";
-import { traceFrame, traceLines, tracePacket } from "./trace.ts";
 import { planLines, type SessionsView, type StatusView, serviceLines, sessionLines, statusLines } from "./views.ts";
 
 type Common = ClientOptions & Show;
@@ -234,59 +231,5 @@ export function planVerb(command: Command): void {
         () => [...steering.rules.map(ruleText), `protect ${steering.protect.join(" ") || "nothing"}`],
         options,
       );
-    });
-}
-
-interface TraceOptions extends Common {
-  config?: string;
-  pcap?: string;
-  frame: number;
-  ue?: string;
-  dst?: string;
-  protocol?: string;
-  sport?: number;
-  dport?: number;
-}
-
-const protocolNumbers: Record<string, number> = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 };
-
-export function traceVerb(command: Command): void {
-  command
-    .description("walk one uplink packet through the rules, naming each")
-    .option("-c, --config <file>", "use the store of this site.yaml instead of a running agent")
-    .option("--pcap <file>", "take the packet from a capture file (pcap or pcapng)")
-    .option("--frame <n>", "which frame of it, from 1", whole, 1)
-    .option("--ue <address>", "source")
-    .option("--dst <address>", "destination")
-    .option("--protocol <p>", "tcp, udp, icmp, icmpv6 or the number", "tcp")
-    .option("--sport <port>", "source port", whole)
-    .option("--dport <port>", "destination port", whole)
-    .action(async (options: TraceOptions) => {
-      const { pcap, frame, ue, dst, sport, dport, config } = options;
-      if (pcap === undefined && (ue === undefined || dst === undefined)) {
-        throw new CliError("trace needs --pcap <file>, or --ue and --dst", 2);
-      }
-      const given = options.protocol ?? "tcp";
-      const protocol = protocolNumbers[given] ?? Number(given);
-      if (!Number.isInteger(protocol) || protocol > 255) throw new CliError(`--protocol ${given}: not a protocol`, 2);
-      const steering = await steeringOf(
-        config === undefined ? await fromAgent(new Client(options)) : fromStore(config),
-      );
-      try {
-        const traced =
-          pcap !== undefined
-            ? traceFrame(steering, frameOf(readFileSync(pcap), frame))
-            : tracePacket(steering, {
-                source: ue ?? "",
-                destination: dst ?? "",
-                protocol,
-                ...(sport !== undefined && { sourcePort: sport }),
-                ...(dport !== undefined && { destinationPort: dport }),
-              });
-        print(traced, traceLines, options);
-      } catch (error) {
-        if (error instanceof AddressError) throw new CliError(error.message, 2);
-        throw pcap === undefined ? error : new CliError(`${pcap}: ${messageOf(error)}`);
-      }
     });
 }

@@ -42,7 +42,9 @@ test("trace names each rule that is met, from fields and from a frame of a captu
     assert.is(
       await trace("--ue", "10.45.0.2", "--dst", "203.0.113.80", "--sport", "5000", "--dport", "80"),
       [
-        "packet 10.45.0.2:5000 → 203.0.113.80:80 protocol 6",
+        "tunnel 0x00000001 198.51.100.1 → 198.51.100.2",
+        "packet 10.45.0.2:5000 → 203.0.113.80:80 protocol 6 (flags S)",
+        "assumed: 10.45.0.2 has no uplink tunnel that is known: as if it had just sent through this one",
         '  · rule 2 "not-these" priority 200: to 203.0.113.80/32 from 10.45.9.0/24 proto 6 port 80: pass  (source is not in 10.45.9.0/24)',
         '  ✓ rule 1 "web" priority 100: to 203.0.113.80/32: take → 10.60.0.80',
         'taken by service "web": destination becomes 10.60.0.80 port 80',

@@ -2,17 +2,17 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decodeFrame } from "../../controlplane/cli/frame.ts";
 import { frameOf } from "../../controlplane/cli/pcap.ts";
 import { traceFrame, traceLines } from "../../controlplane/cli/trace.ts";
 import { pcapngHeader, pcapngPacket } from "../../controlplane/sessions/pcapng.ts";
+import { decodeFrame, type Stop } from "../../controlplane/trace/frame.ts";
 import type { Steering } from "../../dataplane/steering.ts";
 
 const hex = (text: string) => new Uint8Array(Buffer.from(text.replace(/[^0-9a-f]/g, ""), "hex"));
 
 const mac = "020000000002 020000000001";
 /** TCP 10.45.0.2:5000 → 203.0.113.80:80, SYN. */
-const inner4 = "45000028 00010000 40060000 0a2d0002 cb007150  1388 0050 00000001 00000000 5002ffff 00000000";
+const inner4 = "45000028 00010000 40063450 0a2d0002 cb007150  1388 0050 00000001 00000000 5002ffff 00000000";
 /** UDP [2001:db8:45::2]:5000 → [2001:db8:80::1]:53, empty. */
 const inner6 =
   "60000000 0008 11 40 20010db8004500000000000000000002 20010db8008000000000000000000001 1388 0035 0008 0000";
@@ -51,6 +51,8 @@ const packet4 = {
   protocol: 6,
   sourcePort: 5000,
   destinationPort: 80,
+  dscp: 0,
+  tcpFlags: "S",
 };
 const packet6 = {
   source: "2001:db8:45::2",
@@ -58,13 +60,16 @@ const packet6 = {
   protocol: 17,
   sourcePort: 5000,
   destinationPort: 53,
+  dscp: 0,
 };
+const link = { sourceMac: "02:00:00:00:00:01", destinationMac: "02:00:00:00:00:02", vlans: [] as number[] };
 
-test("plain GTP-U", () => assert.equal(decodeFrame(frame(udp4(gtpu(inner4)))), { tunnel, inner: packet4 }));
+test("plain GTP-U", () => assert.equal(decodeFrame(frame(udp4(gtpu(inner4)))), { link, tunnel, inner: packet4 }));
 test("GTP-U with sequence number and PDU Session Container, IPv6 inside", () =>
-  assert.equal(decodeFrame(frame(udp4(gtpuPsc(inner6)))), { tunnel: { ...tunnel, qfi: 9 }, inner: packet6 }));
+  assert.equal(decodeFrame(frame(udp4(gtpuPsc(inner6)))), { link, tunnel: { ...tunnel, qfi: 9 }, inner: packet6 }));
 test("two VLAN tags", () =>
   assert.equal(decodeFrame(hex(`${mac} 88a8 0064 8100 00c8 0800 ${udp4(gtpu(inner4))}`)), {
+    link: { ...link, vlans: [100, 200] },
     tunnel: { ...tunnel, vlans: [100, 200] },
     inner: packet4,
   }));
@@ -88,7 +93,7 @@ const stops: [string, Uint8Array, string][] = [
   ["a runt", hex("0200"), "a frame that is cut off"],
 ];
 for (const [sentence, octets, stopped] of stops) {
-  test(`stops at ${sentence}`, () => assert.equal(decodeFrame(octets), { stopped }));
+  test(`stops at ${sentence}`, () => assert.is((decodeFrame(octets) as Stop).stopped, stopped));
 }
 
 test("the walk is told whole", () => {
@@ -97,7 +102,7 @@ test("the walk is told whole", () => {
     [
       "captured: take_uplink",
       "tunnel 0x00001234 198.18.1.2 → 198.18.2.2",
-      "packet 10.45.0.2:5000 → 203.0.113.80:80 protocol 6",
+      "packet 10.45.0.2:5000 → 203.0.113.80:80 protocol 6 (flags S)",
       '  ✓ rule 1 "web" priority 100: to 203.0.113.80/32 proto 6 port 80: take → 10.60.0.80:8080',
       'taken by service "web": destination becomes 10.60.0.80 port 8080',
     ],

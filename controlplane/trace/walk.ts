@@ -1,0 +1,318 @@
+/**
+ * What becomes of a packet, by the rules and by what is known about its UE (docs/packet-path.md)?
+ *
+ * Pure: no kernel. Where the state that decides is not known, the usual is assumed: a tunnel that is proven, a flow that
+ * begins. The answer names the counters that the packet may end under, the likely one first; what the program says has to
+ * be among them.
+ */
+import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
+import type { Known } from "../../dataplane/trial.ts";
+import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
+import type { Link, PacketFields, Tunnel } from "./frame.ts";
+import { meet, type TraceStep } from "./rules.ts";
+
+export interface Walked {
+  steps: TraceStep[];
+  /** Rules that were passed over and are not among the steps. */
+  others: number;
+  /** What decides. */
+  rule?: SteeringRule;
+  /** Of the rule that decided earlier, where the packet belongs to a flow. */
+  flowRule?: number;
+  /** Names of counters. */
+  verdicts: string[];
+  text: string;
+  /** What is done with it on the way, one line each. */
+  detail: string[];
+}
+
+export interface WalkSubject {
+  way: "uplink" | "downlink" | "apps";
+  packet: PacketFields;
+  tunnel?: Tunnel;
+  link?: Link;
+  dataplane?: string;
+}
+
+const within = (prefix: string, address: string) => contains(parsePrefix(prefix), host(parseAddress(address)));
+const endOf = (address: string, port: number | undefined) => (port === undefined ? address : `${address} port ${port}`);
+const translatable = [1, 6, 17, 58];
+
+/** A rule marks the destinations it may meet; what meets none is not looked at closely. */
+const mayMatch = (rules: readonly SteeringRule[], destination: string) =>
+  rules.some(
+    ({ action, treatment, match }) =>
+      (action !== "pass" || treatment) && (match.destination ?? [""]).some((one) => !one || within(one, destination)),
+  );
+
+/** What a treatment does with the packets of a rule in one direction. */
+function treated(
+  { treatment }: SteeringRule,
+  direction: "uplink" | "downlink",
+): { detail: string[]; verdicts: string[] } {
+  const detail: string[] = [];
+  const verdicts: string[] = [];
+  const rate = treatment?.rate?.[direction];
+  if (rate !== undefined) {
+    detail.push(`rate: at most ${rate} bit/s ${direction}; what is more is dropped`);
+    verdicts.push("drop_rate");
+  }
+  const chain = treatment?.chain?.[direction] ?? [];
+  const down = chain.filter((hop) => hop.state === "down");
+  for (const [place, { address, vni, encapsulation, state }] of chain.entries()) {
+    const skipped =
+      state === "down" ? (treatment?.chain?.unreachable === "block" ? ", down: ends here" : ", down: left out") : "";
+    detail.push(`chain ${direction} ${place + 1}: ${address} ${encapsulation} ${vni}${skipped}`);
+  }
+  if (down.length > 0 && treatment?.chain?.unreachable === "block") verdicts.unshift("drop_chain_blocked");
+  else if (chain.length > down.length) verdicts.unshift(`chain_${direction}`);
+  if (treatment?.mirror) detail.push(`mirror: a copy ${treatment.mirror.form} to ${treatment.mirror.port}`);
+  return { detail, verdicts };
+}
+
+/** A packet that begins a flow, by the rule that it meets. */
+function decided(
+  rule: SteeringRule,
+  { packet }: WalkSubject,
+  known: Known | undefined,
+): Pick<Walked, "verdicts" | "text" | "detail"> {
+  const { action, endpoints = [], name, output } = rule;
+  const by = `service "${name}"`;
+  const { detail, verdicts } = treated(rule, "uplink");
+  const observed = known?.mode === "observe";
+  const syn =
+    packet.protocol !== 6 ||
+    packet.tcpFlags === undefined ||
+    /^S[^AFR]*$/.test(packet.tcpFlags.replace("P", "").replace("U", ""));
+  if (action === "drop") {
+    if (observed) return { verdicts: ["pass_observe"], text: `passes: observe mode; ${by} would drop it`, detail };
+    return { verdicts: ["drop_rule"], text: `dropped by ${by}`, detail };
+  }
+  if (action === "pass" && !rule.treatment) {
+    const may = syn ? [] : ["pass_mid_connection"];
+    return { verdicts: ["pass_no_rule", ...may], text: `passes to the core: ${by} leaves it there`, detail };
+  }
+  if (!syn && action !== "pass") {
+    return {
+      verdicts: ["pass_mid_connection", "pass_no_rule"],
+      text: `passes to the core: ${by} takes connections from their SYN on, and this one runs already`,
+      detail: [],
+    };
+  }
+  if (observed) return { verdicts: ["pass_observe"], text: `passes: observe mode; ${by} would have it`, detail };
+  if (action === "pass") {
+    const text = `goes on in its tunnel after what ${by} asks for`;
+    return { verdicts: [...verdicts, "pass_treated", "pass_mid_connection"], text, detail };
+  }
+  const up = endpoints.filter(({ state }) => (state ?? "up") === "up");
+  if (action === "take" && up.length === 0) {
+    return { verdicts: ["pass_no_rule"], text: `passes to the core: no endpoint of ${by} is up`, detail: [] };
+  }
+  if (action === "take" && !translatable.includes(packet.protocol)) {
+    const text = `passes to the core: ${by} cannot translate protocol ${packet.protocol}`;
+    return { verdicts: ["pass_no_rule"], text, detail: [] };
+  }
+  const { session } = known ?? {};
+  if (session?.aside && !session.downlink) {
+    return {
+      verdicts: ["pass_aside"],
+      text: "passes to the core: it did not answer pings for this UE; aside for a while",
+      detail: [],
+    };
+  }
+  const may: string[] = [];
+  if (session?.aside || (session && !session.downlink) || (known && !session)) may.push("pass_aside");
+  if (session && known && session.flows >= known.ueFlows) {
+    return {
+      verdicts: ["pass_table_full"],
+      text: "passes to the core: the UE has all the flows it may have",
+      detail: [],
+    };
+  }
+  if (action === "route") {
+    const to = output
+      ? `by ${output.port}${output.vlan === undefined ? "" : ` VLAN ${output.vlan}`}`
+      : "to the apps' network";
+    return {
+      verdicts: [...verdicts, "take_routed", ...may],
+      text: `taken by ${by}, handed ${to} untranslated`,
+      detail,
+    };
+  }
+  const ends = up.map(({ address, port, weight }) => {
+    const own = packet.protocol === 6 || packet.protocol === 17 ? (port ?? packet.destinationPort) : undefined;
+    return endOf(address, own) + (up.length > 1 ? ` (weight ${weight ?? 1})` : "");
+  });
+  const text = `taken by ${by}: destination becomes ${ends.length > 1 ? "one of " : ""}${ends.join(", ")}`;
+  return { verdicts: [...verdicts, "take_uplink", ...may], text, detail };
+}
+
+function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly string[], known?: Known): Walked {
+  const { packet } = subject;
+  const none = { steps: [], others: 0, detail: [] };
+  const end = (text: string, ...verdicts: string[]): Walked => ({ ...none, text, verdicts });
+  const met = () => {
+    const { steps, others } = meet(steering.rules, subject, planes);
+    return { steps, others };
+  };
+  if (known?.mode === "bypass") return end("passes: bypass is on", "pass_bypass");
+  const protector = steering.protect.find((prefix) => within(prefix, packet.destination));
+  if (protector && (known?.mode ?? "offload") === "offload") {
+    const gtp = packet.protocol === 17 && [2152, 2123].includes(packet.destinationPort ?? 0);
+    const text = `dropped: ${packet.destination} is in ${protector}, which is protected from UEs`;
+    return end(text, gtp ? "drop_gtp_in_gtp" : "drop_protected");
+  }
+  const wanted = mayMatch(steering.rules, packet.destination);
+  if (packet.unfit && wanted) return end(`passes: ${packet.unfit}, no app shall see it`, "pass_inner_malformed");
+  const unlikely = packet.unfit ? ["pass_inner_malformed"] : [];
+  if (packet.fragment === "later" && wanted) {
+    const text = "a later fragment: goes where its first one went, or waits for it";
+    return end(text, "take_uplink", "pass_no_rule", "slow_inner_fragment", "take_routed", "pass_treated");
+  }
+
+  const { flow } = known ?? {};
+  const syn =
+    packet.protocol === 6 &&
+    packet.tcpFlags !== undefined &&
+    /^S/.test(packet.tcpFlags.replace("F", "")) &&
+    !packet.tcpFlags.includes("A");
+  if (wanted && flow?.live && flow.sameTunnel && known) {
+    const of = { flowRule: flow.rule, ...none };
+    const rule = steering.rules.find(({ id }) => id === flow.rule);
+    const by = rule ? `rule ${rule.id} "${rule.name}"` : flow.rule ? `rule ${flow.rule}, which is gone` : "no rule";
+    const stays = flow.action === "pass" || flow.action === "drop";
+    const anew = stays ? !flow.current && (packet.protocol !== 6 || syn) : syn && (!flow.current || flow.closed);
+    if (stays && !anew) {
+      const verdicts = flow.action === "drop" ? ["drop_rule"] : ["pass_no_rule", "pass_mid_connection"];
+      return { ...of, ...met(), verdicts, text: `its flow is known: it was decided by ${by} to ${flow.action}` };
+    }
+    if (!anew && known.mode === "offload") {
+      const { session } = known;
+      if (session?.aside && !session.downlink && flow.action !== "through") {
+        return {
+          ...of,
+          verdicts: ["pass_aside"],
+          text: "passes to the core: the UE stands aside, nobody could answer it",
+        };
+      }
+      const more = rule ? treated(rule, "uplink") : { detail: [], verdicts: [] };
+      const plain = { route: "take_routed", through: "pass_treated" }[flow.action as string] ?? "take_uplink";
+      const to = flow.action === "take" ? `: destination is ${flow.translated.address}` : "";
+      return {
+        ...of,
+        verdicts: [...more.verdicts, plain],
+        text: `its flow is known, by ${by}, and stays as it was decided${to}`,
+        detail: more.detail,
+      };
+    }
+  }
+
+  if (known) {
+    const { tunnel, permitted, session, movedFrom } = known;
+    const refused = !permitted.ue || !permitted.source || !permitted.destination;
+    const who = !permitted.ue ? "the UE is in no uePools" : "a peer is not among accessPeers or corePeers";
+    if (tunnel === "another-ue") {
+      return end(
+        "passes: the inner source is not the UE that this tunnel belongs to",
+        "pass_not_own_source",
+        ...unlikely,
+      );
+    }
+    if (tunnel === "claim") {
+      return end("passes: the tunnel claims this UE's address, and is not proven yet", "pass_unproven", ...unlikely);
+    }
+    if ((tunnel === "unknown" || movedFrom) && refused) {
+      return end(`passes, and teaches nothing: ${who}`, "pass_peer_refused", "pass_no_rule", ...unlikely);
+    }
+    if (tunnel === "unknown" && session?.uplink) {
+      const text = "passes: the UE is known in another tunnel, so this one only claims its address";
+      return end(text, "pass_unproven", "pass_peer_refused", "pass_table_full", ...unlikely);
+    }
+    if (tunnel === "unknown" && session) unlikely.push("pass_unproven");
+    if (tunnel === "unknown" || movedFrom) unlikely.push("pass_peer_refused", "pass_table_full", "pass_malformed");
+  }
+
+  if (packet.error && wanted) {
+    return end(
+      "an ICMP error: goes with the flow that it quotes",
+      "pass_no_rule",
+      "take_uplink",
+      "take_routed",
+      "drop_rule",
+    );
+  }
+  const found = meet(steering.rules, subject, planes);
+  if (!found.rule) {
+    const mid = packet.protocol === 6 && packet.tcpFlags !== "S" ? ["pass_mid_connection"] : [];
+    const verdicts = ["pass_no_rule", ...mid, ...unlikely];
+    return { ...found, verdicts, text: "passes to the core: no rule matches", detail: [] };
+  }
+  const ended = decided(found.rule, subject, known);
+  return { ...found, ...ended, verdicts: [...ended.verdicts, ...unlikely] };
+}
+
+function walkDownlink(steering: Steering, subject: WalkSubject, known?: Known): Walked {
+  const none = { steps: [], others: 0, detail: [] };
+  if (known?.mode === "bypass") return { ...none, verdicts: ["pass_bypass"], text: "passes: bypass is on" };
+  const rule = steering.rules.find(({ id }) => id === known?.flow?.rule);
+  if (rule && known?.flow?.action === "through" && known.flow.live) {
+    const { detail, verdicts } = treated(rule, "downlink");
+    const text = `goes on in its tunnel after what service "${rule.name}" asks for`;
+    return { ...none, flowRule: rule.id, verdicts: [...verdicts, "pass_treated"], text, detail };
+  }
+  const refused = known && (!known.permitted.source || !known.permitted.destination || !known.permitted.ue);
+  const ping = subject.packet.echo === undefined ? [] : ["drop_pinger_answer"];
+  const learns = ["pass_peer_refused", "pass_malformed", "pass_table_full", "pass_unproven", "pass_no_rule"];
+  return {
+    ...none,
+    verdicts: refused ? ["pass_peer_refused", "pass_downlink"] : ["pass_downlink", ...ping, ...learns],
+    text: "passes to the base station: everything from the core does, and is learnt from",
+  };
+}
+
+function walkReply(steering: Steering, { packet }: WalkSubject, known?: Known): Walked {
+  const none = { steps: [], others: 0, detail: [] };
+  if (packet.unfit) return { ...none, verdicts: ["drop_reply_malformed"], text: `dropped: ${packet.unfit}` };
+  const flow = known?.flow;
+  const rule = steering.rules.find(({ id }) => id === flow?.rule);
+  const held = ["slow_hold", "drop_no_downlink"];
+  const size = ["drop_too_big", "slow_too_big"];
+  if (flow && (flow.action === "reply" || flow.action === "through")) {
+    if (!flow.live)
+      return {
+        ...none,
+        verdicts: ["drop_no_flow"],
+        text: "dropped: its flow belongs to an earlier owner of the address",
+      };
+    const more = rule ? treated(rule, "downlink") : { detail: [], verdicts: [] };
+    const way = known?.session?.downlink && !known.session.holding;
+    const text = `answers a flow of ${rule ? `service "${rule.name}"` : `rule ${flow.rule}`}: source becomes ${flow.translated.address}, ${way ? "into the UE's downlink tunnel" : "waits for the UE's downlink"}`;
+    const verdicts = way ? ["reply_downlink", ...held, ...size] : [...held, "reply_downlink", ...size];
+    return { ...none, flowRule: flow.rule, verdicts: [...more.verdicts, ...verdicts], text, detail: more.detail };
+  }
+  if (packet.error || packet.fragment === "later") {
+    const verdicts = ["reply_downlink", "drop_no_flow", "drop_fragment", ...held, ...size];
+    return { ...none, verdicts, text: "goes with the flow of the packet that it belongs to" };
+  }
+  const first = steering.rules.find(
+    ({ appInitiated, endpoints = [], match }) =>
+      appInitiated &&
+      endpoints.some(({ address }) => address === packet.source) &&
+      (match.protocol ?? [packet.protocol]).includes(packet.protocol),
+  );
+  if (!first)
+    return {
+      ...none,
+      verdicts: ["drop_no_flow"],
+      text: "dropped: it answers nothing that a UE sent, and no rule lets its app speak first",
+    };
+  const verdicts = ["reply_downlink", "drop_no_flow", ...held, ...size, "drop_rate", "chain_downlink"];
+  return { ...none, verdicts, text: `service "${first.name}" lets its app speak first` };
+}
+
+/** `planes`: names of all data planes. @throws AddressError when a field is no address */
+export function walk(steering: Steering, subject: WalkSubject, planes: readonly string[], known?: Known): Walked {
+  for (const address of [subject.packet.source, subject.packet.destination]) parseAddress(address);
+  if (subject.way === "uplink") return walkUplink(steering, subject, planes, known);
+  return subject.way === "downlink" ? walkDownlink(steering, subject, known) : walkReply(steering, subject, known);
+}
