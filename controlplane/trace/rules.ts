@@ -9,6 +9,7 @@ import {
   boxOf,
   type DimensionName,
   dimensions,
+  familyOf,
   G_PDU,
   macNumber,
   NO_QFI,
@@ -69,10 +70,14 @@ const rangeText = (value: unknown): string =>
   Array.isArray(value) ? (value[0] === value[1] ? String(value[0]) : value.join("-")) : String(value);
 
 /** `source is not in 10.45.9.0/24`, `destination port is not 80`. */
-export function mismatchText(rule: SteeringRule, dimension: DimensionName): string {
+export function mismatchText(rule: SteeringRule, dimension: DimensionName, packet: PacketFields): string {
   const [name, member] = words[dimension];
+  const family = familyOf(rule.match);
+  if (dimension === "protocol" && family !== undefined && (family === 6) !== packet.source.includes(":")) {
+    return `it is for IPv${family}`;
+  }
   const value = rule.match[member];
-  if (value === undefined) return dimension === "protocol" ? "another family of addresses" : `${name} is not any`;
+  if (value === undefined) return dimension === "message" ? "it is for user packets" : `${name} is not any`;
   const list = (Array.isArray(value) ? value : [value]).map(rangeText);
   const text = list.length > 4 ? `${list.slice(0, 4).join(", ")}, … (${list.length})` : list.join(", ");
   return `${name} is not ${/^(destination|source|base station|gateway)$/.test(name) ? "in " : ""}${text}`;
@@ -116,7 +121,7 @@ export function meet(rules: readonly SteeringRule[], subject: Subject, planes: r
     // The destination comes first: what fails later is at least for the same one.
     const near = outside !== "destination" && steps.length < showNear;
     if (rules.length > showAll && !near) others++;
-    else steps.push({ rule, met: false, because: mismatchText(rule, outside) });
+    else steps.push({ rule, met: false, because: mismatchText(rule, outside, subject.packet) });
   }
   return { steps, others };
 }

@@ -6,7 +6,7 @@
  * be among them.
  */
 import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
-import type { Known } from "../../dataplane/trial.ts";
+import type { Known, KnownFlow } from "../../dataplane/trial.ts";
 import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
 import type { Link, PacketFields, Tunnel } from "./frame.ts";
 import { meet, type TraceStep } from "./rules.ts";
@@ -147,6 +147,30 @@ function decided(
   return { verdicts: [...verdicts, "take_uplink", ...may], text, detail };
 }
 
+const ruleName = (rule: SteeringRule | undefined, id: number): string =>
+  rule ? `rule ${rule.id} "${rule.name}"` : id ? `rule ${id}, which is gone` : "no rule";
+
+/** A packet of a flow that is not only passed. */
+function byFlow(
+  rule: SteeringRule | undefined,
+  by: string,
+  { session }: Known,
+  flow: KnownFlow,
+): Pick<Walked, "verdicts" | "text" | "detail"> {
+  if (flow.sameTunnel && session?.aside && !session.downlink && flow.action !== "through") {
+    return {
+      verdicts: ["pass_aside"],
+      text: "passes to the core: the UE stands aside, nobody could answer it",
+      detail: [],
+    };
+  }
+  const more = rule ? treated(rule, "uplink") : { detail: [], verdicts: [] };
+  const plain = { route: "take_routed", through: "pass_treated" }[flow.action as string] ?? "take_uplink";
+  const to = flow.action === "take" ? `: destination is ${flow.translated.address}` : "";
+  const text = `its flow is known, by ${by}, and stays as it was decided${to}`;
+  return { verdicts: [...more.verdicts, plain], text, detail: more.detail };
+}
+
 function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly string[], known?: Known): Walked {
   const { packet } = subject;
   const none = { steps: [], others: 0, detail: [] };
@@ -162,7 +186,10 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
     const text = `dropped: ${packet.destination} is in ${protector}, which is protected from UEs`;
     return end(text, gtp ? "drop_gtp_in_gtp" : "drop_protected");
   }
-  const wanted = mayMatch(steering.rules, packet.destination);
+  const { flow } = known ?? {};
+  // A flow that was taken outlives its rule.
+  const running = flow?.live && flow.action !== "pass" && flow.action !== "drop";
+  const wanted = running || mayMatch(steering.rules, packet.destination);
   if (packet.unfit && wanted) return end(`passes: ${packet.unfit}, no app shall see it`, "pass_inner_malformed");
   const unlikely = packet.unfit ? ["pass_inner_malformed"] : [];
   if (packet.fragment === "later" && wanted) {
@@ -170,7 +197,6 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
     return end(text, "take_uplink", "pass_no_rule", "slow_inner_fragment", "take_routed", "pass_treated");
   }
 
-  const { flow } = known ?? {};
   const syn =
     packet.protocol === 6 &&
     packet.tcpFlags !== undefined &&
@@ -179,32 +205,14 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
   if (wanted && flow?.live && flow.sameTunnel && known) {
     const of = { flowRule: flow.rule, ...none };
     const rule = steering.rules.find(({ id }) => id === flow.rule);
-    const by = rule ? `rule ${rule.id} "${rule.name}"` : flow.rule ? `rule ${flow.rule}, which is gone` : "no rule";
+    const by = ruleName(rule, flow.rule);
     const stays = flow.action === "pass" || flow.action === "drop";
     const anew = stays ? !flow.current && (packet.protocol !== 6 || syn) : syn && (!flow.current || flow.closed);
     if (stays && !anew) {
       const verdicts = flow.action === "drop" ? ["drop_rule"] : ["pass_no_rule", "pass_mid_connection"];
       return { ...of, ...met(), verdicts, text: `its flow is known: it was decided by ${by} to ${flow.action}` };
     }
-    if (!anew && known.mode === "offload") {
-      const { session } = known;
-      if (session?.aside && !session.downlink && flow.action !== "through") {
-        return {
-          ...of,
-          verdicts: ["pass_aside"],
-          text: "passes to the core: the UE stands aside, nobody could answer it",
-        };
-      }
-      const more = rule ? treated(rule, "uplink") : { detail: [], verdicts: [] };
-      const plain = { route: "take_routed", through: "pass_treated" }[flow.action as string] ?? "take_uplink";
-      const to = flow.action === "take" ? `: destination is ${flow.translated.address}` : "";
-      return {
-        ...of,
-        verdicts: [...more.verdicts, plain],
-        text: `its flow is known, by ${by}, and stays as it was decided${to}`,
-        detail: more.detail,
-      };
-    }
+    if (!anew && known.mode === "offload") return { ...of, ...byFlow(rule, by, known, flow) };
   }
 
   if (known) {
@@ -240,6 +248,20 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
       "take_routed",
       "drop_rule",
     );
+  }
+  if (running && known && flow) {
+    // Through another of the UE's own tunnels, or while nothing is taken.
+    const rule = steering.rules.find(({ id }) => id === flow.rule);
+    const kept =
+      syn && flow.sameTunnel && (!flow.current || flow.closed) ? undefined : { flowRule: flow.rule, ...none };
+    if (kept && known.mode === "observe") {
+      const text = "passes: observe mode; its flow was taken before";
+      return { ...kept, text, verdicts: ["pass_observe", ...unlikely] };
+    }
+    if (kept && !flow.sameTunnel) {
+      const ended = byFlow(rule, ruleName(rule, flow.rule), known, flow);
+      return { ...kept, ...ended, verdicts: [...ended.verdicts, ...unlikely] };
+    }
   }
   const found = meet(steering.rules, subject, planes);
   if (!found.rule) {

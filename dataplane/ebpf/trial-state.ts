@@ -155,6 +155,7 @@ export function find(kernel: Kernel, tables: Tables, dataplane: number, request:
         sameTunnel:
           !tunnel ||
           (value.teid === tunnel.teid &&
+            value.link === (linkOf(0, false, tunnel.vlans) & 0xff_ffff) &&
             same(value.source, addressOctets(tunnel.source)) &&
             same(value.destination, addressOctets(tunnel.destination))),
         closed: (value.flags & (c.FLOW_FIN_UP | c.FLOW_FIN_DOWN | c.FLOW_RST)) !== 0,
