@@ -50,11 +50,13 @@ function programLines({
   packet,
   notes,
   events,
+  function: hop,
 }: ProgramAnswer): string[] {
   const by = `${service === undefined ? "" : `, service "${service}"`}${rule === undefined ? "" : ` rule ${rule}`}`;
   const lines = [`program: ${verdict || "nothing is counted"}${text && ` (${text})`}${by}`];
   if (leaves !== undefined) lines.push(`  leaves by ${leaves}`);
   if (leaves !== undefined && tunnel) lines.push(`  in ${tunnelText(tunnel)}`);
+  if (leaves !== undefined && hop) lines.push(`  to function ${hop.address} VNI ${hop.vni}`);
   if (leaves !== undefined && packet) lines.push(`  as ${packetText(packet)}`);
   if (notes.length > 0) lines.push(`  beside it: ${notes.join(", ")}`);
   if (events.length > 0) lines.push(`  would say: ${events.join(", ")}`);

@@ -12,6 +12,7 @@ import { composeFrame, composePacket, composePlain } from "./compose.ts";
 import {
   type Decoded,
   decodeFrame,
+  decodeFunction,
   decodePacket,
   decodePlain,
   type Link,
@@ -48,6 +49,8 @@ export interface ProgramAnswer {
   /** The frame that leaves, in hexadecimal, and what is in it. */
   frame?: string;
   tunnel?: Tunnel;
+  /** Of a chain: its end of the VXLAN tunnel, and the network identifier. */
+  function?: { address: string; vni: number };
   packet?: PacketFields;
 }
 
@@ -175,8 +178,13 @@ function subjectOf(request: TraceRequest, tracer: Tracer | undefined, ethernet: 
 }
 
 /** What the frame that leaves has in it. */
-function leaving(frame: Uint8Array | undefined): Pick<ProgramAnswer, "frame" | "tunnel" | "packet"> {
+function leaving(frame: Uint8Array | undefined): Pick<ProgramAnswer, "frame" | "function" | "tunnel" | "packet"> {
   if (!frame) return {};
+  const toFunction = decodeFunction(frame);
+  if (toFunction) {
+    const { address, vni, inner } = toFunction;
+    return { frame: hex(frame), function: { address, vni }, packet: inner };
+  }
   const tunnelled = decodeFrame(frame);
   const decoded = isStopped(tunnelled) ? decodePlain(frame) : tunnelled;
   if (isStopped(decoded)) return { frame: hex(frame) };

@@ -257,6 +257,24 @@ export function decodePlain(frame: Uint8Array): Decoded {
   return typeof inner === "string" ? { stopped: inner, counters, link } : { link, inner };
 }
 
+/** What a frame to or from a function of a chain carries: VXLAN (RFC 7348), or NSH in VXLAN-GPE (RFC 8300). */
+export function decodeFunction(frame: Uint8Array): { address: string; vni: number; inner: PacketFields } | undefined {
+  const read = readLink(over(frame));
+  if (typeof read === "string" || (read.type !== 0x0800 && read.type !== 0x86dd)) return undefined;
+  const outer = readIp(read.payload);
+  if (typeof outer === "string" || outer.protocol !== 17 || outer.fragment) return undefined;
+  const port = outer.payload.byteLength < 24 ? 0 : outer.payload.getUint16(2);
+  if (port !== 4789 && port !== 4790) return undefined;
+  const vni = outer.payload.getUint32(12) >>> 8;
+  const behind = slice(outer.payload, 16);
+  const nsh = port === 4790 ? (behind.getUint8(1) & 0x3f) * 4 : 0;
+  if (nsh > behind.byteLength) return undefined;
+  const inside = port === 4790 ? slice(behind, nsh) : readLink(behind);
+  if (typeof inside === "string") return undefined;
+  const inner = readPacket("payload" in inside ? inside.payload : inside);
+  return typeof inner === "string" ? undefined : { address: outer.destination, vni, inner };
+}
+
 /** A frame of a GTP-U wire. Never throws. */
 export function decodeFrame(frame: Uint8Array): Decoded {
   const read = readLink(over(frame));

@@ -6,8 +6,10 @@
  */
 import {
   addressNumber,
+  type Box,
   boxOf,
   type DimensionName,
+  dimensionIndex,
   dimensions,
   familyOf,
   G_PDU,
@@ -16,7 +18,7 @@ import {
   outsideIn,
   type Point,
 } from "../../dataplane/space.ts";
-import type { SteeringRule } from "../../dataplane/steering.ts";
+import type { Match, SteeringRule } from "../../dataplane/steering.ts";
 import type { Link, PacketFields, Tunnel } from "./frame.ts";
 
 export interface TraceStep {
@@ -109,14 +111,36 @@ export function pointOf({ packet, tunnel, link, message }: Subject, dataplane: n
   return dimensions.map(({ name }) => BigInt(values[name]));
 }
 
+/** Rules do not change, and there may be ten thousand. */
+const boxes = new WeakMap<Match, { planes: string; box: Box }>();
+
+function boxFor({ match }: SteeringRule, planes: readonly string[]): Box {
+  const names = planes.join(" ");
+  const known = boxes.get(match);
+  if (known?.planes === names) return known.box;
+  const index = (name: string) => (planes.includes(name) ? planes.indexOf(name) : undefined);
+  const box = boxOf(match, index);
+  boxes.set(match, { planes: names, box });
+  return box;
+}
+
+/** Could a rule that does more than pass meet some packet to this destination? Only then it is looked at closely. */
+export function mayMatch(rules: readonly SteeringRule[], destination: string, planes: readonly string[]): boolean {
+  const value = addressNumber(destination);
+  return rules.some((rule) => {
+    if (rule.action === "pass" && !rule.treatment) return false;
+    const intervals = boxFor(rule, planes)[dimensionIndex.destination];
+    return intervals?.some(([low, high]) => value >= low && value <= high) ?? true;
+  });
+}
+
 /** `planes`: names of the data planes, the packet's among them. */
 export function meet(rules: readonly SteeringRule[], subject: Subject, planes: readonly string[]): Met {
-  const index = (name: string) => (planes.includes(name) ? planes.indexOf(name) : undefined);
-  const point = pointOf(subject, index(subject.dataplane ?? "") ?? 0);
+  const point = pointOf(subject, Math.max(0, planes.indexOf(subject.dataplane ?? "")));
   const steps: TraceStep[] = [];
   let others = 0;
   for (const rule of rules) {
-    const outside = outsideIn(boxOf(rule.match, index), point);
+    const outside = outsideIn(boxFor(rule, planes), point);
     if (outside === undefined) return { steps: [...steps, { rule, met: true }], others, rule };
     // The destination comes first: what fails later is at least for the same one.
     const near = outside !== "destination" && steps.length < showNear;

@@ -9,7 +9,7 @@ import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
 import type { Known, KnownFlow } from "../../dataplane/trial.ts";
 import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
 import type { Link, PacketFields, Tunnel } from "./frame.ts";
-import { meet, type TraceStep } from "./rules.ts";
+import { mayMatch, meet, type TraceStep } from "./rules.ts";
 
 export interface Walked {
   steps: TraceStep[];
@@ -37,13 +37,6 @@ export interface WalkSubject {
 const within = (prefix: string, address: string) => contains(parsePrefix(prefix), host(parseAddress(address)));
 const endOf = (address: string, port: number | undefined) => (port === undefined ? address : `${address} port ${port}`);
 const translatable = [1, 6, 17, 58];
-
-/** A rule marks the destinations it may meet; what meets none is not looked at closely. */
-const mayMatch = (rules: readonly SteeringRule[], destination: string) =>
-  rules.some(
-    ({ action, treatment, match }) =>
-      (action !== "pass" || treatment) && (match.destination ?? [""]).some((one) => !one || within(one, destination)),
-  );
 
 /** What a treatment does with the packets of a rule in one direction. */
 function treated(
@@ -189,7 +182,7 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
   const { flow } = known ?? {};
   // A flow that was taken outlives its rule.
   const running = flow?.live && flow.action !== "pass" && flow.action !== "drop";
-  const wanted = running || mayMatch(steering.rules, packet.destination);
+  const wanted = running || mayMatch(steering.rules, packet.destination, planes);
   if (packet.unfit && wanted) return end(`passes: ${packet.unfit}, no app shall see it`, "pass_inner_malformed");
   const unlikely = packet.unfit ? ["pass_inner_malformed"] : [];
   if (packet.fragment === "later" && wanted) {
@@ -295,6 +288,18 @@ function walkDownlink(steering: Steering, subject: WalkSubject, known?: Known): 
 function walkReply(steering: Steering, { packet }: WalkSubject, known?: Known): Walked {
   const none = { steps: [], others: 0, detail: [] };
   if (packet.unfit) return { ...none, verdicts: ["drop_reply_malformed"], text: `dropped: ${packet.unfit}` };
+  if (packet.protocol === 17 && [4789, 4790].includes(packet.destinationPort ?? 0)) {
+    const ends = ["take_uplink", "take_routed", "reply_downlink", "drop_no_downlink", "drop_no_flow"];
+    const verdicts = [
+      "chain_next",
+      "chain_back",
+      "drop_chain_no_flow",
+      "drop_chain_unknown",
+      "drop_chain_blocked",
+      ...ends,
+    ];
+    return { ...none, verdicts, text: "from a function of a chain: on to the next, or where the chain ends" };
+  }
   const flow = known?.flow;
   const rule = steering.rules.find(({ id }) => id === flow?.rule);
   const held = ["slow_hold", "drop_no_downlink"];
