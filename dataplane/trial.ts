@@ -12,9 +12,9 @@ export interface TrialRequest {
   /** Whole, from the Ethernet header on. */
   frame: Uint8Array;
   /** What was read of the frame, to find what is known about it. Outer addresses; VLAN ids, outer first. */
-  tunnel?: { source: string; destination: string; teid: number; vlans: number[] };
+  tunnel?: { source: string; destination: string; teid: number; vlans: number[]; qfi?: number };
   /** `ue`: the inner source on the uplink, else the inner destination. ICMP echo: its identifier as both ports. */
-  packet?: { ue: string; uePort: number; remote: string; remotePort: number; protocol: number };
+  packet?: { ue: string; uePort: number; remote: string; remotePort: number; protocol: number; dscp?: number };
 }
 
 /** A flow that the packet belongs to. */
@@ -25,6 +25,10 @@ export interface KnownFlow {
   rule: number;
   /** Decided by the rules as they are now. */
   current: boolean;
+  /** Decided for a packet with the same DSCP and QFI, as far as there are rules about them. */
+  alike: boolean;
+  /** Passes because it did when the rules came; its next SYN is decided anew. */
+  running: boolean;
   /** Of its session as it is now, through this very tunnel. */
   live: boolean;
   sameTunnel: boolean;

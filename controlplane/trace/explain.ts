@@ -92,10 +92,11 @@ const echoOf = ({ protocol, echo }: PacketFields): number => (protocol === 1 || 
 
 /** The packet by its ends, as a flow's key has it. */
 function keyOf(way: TraceWay, packet: PacketFields) {
-  const { source, destination, sourcePort = echoOf(packet), destinationPort = echoOf(packet), protocol } = packet;
+  const { source, destination, sourcePort = echoOf(packet), destinationPort = echoOf(packet) } = packet;
+  const { protocol, dscp = 0 } = packet;
   return way === "uplink"
-    ? { ue: source, uePort: sourcePort, remote: destination, remotePort: destinationPort, protocol }
-    : { ue: destination, uePort: destinationPort, remote: source, remotePort: sourcePort, protocol };
+    ? { ue: source, uePort: sourcePort, remote: destination, remotePort: destinationPort, protocol, dscp }
+    : { ue: destination, uePort: destinationPort, remote: source, remotePort: sourcePort, protocol, dscp };
 }
 
 interface Subject {

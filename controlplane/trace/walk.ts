@@ -200,7 +200,8 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
     const rule = steering.rules.find(({ id }) => id === flow.rule);
     const by = ruleName(rule, flow.rule);
     const stays = flow.action === "pass" || flow.action === "drop";
-    const anew = stays ? !flow.current && (packet.protocol !== 6 || syn) : syn && (!flow.current || flow.closed);
+    const same = flow.current && flow.alike && !(syn && flow.running);
+    const anew = stays || flow.action === "through" ? !same : syn && (!flow.current || flow.closed);
     if (stays && !anew) {
       const verdicts = flow.action === "drop" ? ["drop_rule"] : ["pass_no_rule", "pass_mid_connection"];
       return { ...of, ...met(), verdicts, text: `its flow is known: it was decided by ${by} to ${flow.action}` };
@@ -242,7 +243,7 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
       "drop_rule",
     );
   }
-  if (running && known && flow) {
+  if (running && known && flow && flow.action !== "through") {
     // Through another of the UE's own tunnels, or while nothing is taken.
     const rule = steering.rules.find(({ id }) => id === flow.rule);
     const kept =

@@ -4,6 +4,7 @@
  * Sessions have other slots there; whatever names a slot is renumbered: tunnels, flows, bearers.
  */
 import { addressOctets, addressText, isMapped } from "../address.ts";
+import { NO_QFI } from "../space.ts";
 import type { Known, KnownFlow, TrialRequest } from "../trial.ts";
 import type { BpfMap } from "./bpf-map.ts";
 import * as c from "./consts.ts";
@@ -145,12 +146,15 @@ export function find(kernel: Kernel, tables: Tables, dataplane: number, request:
     });
     const value = finder.flow(key);
     if (value) {
-      const { generation } = layout.rulesHeader.decode(kernel.map("rules_state").lookup(0)!);
+      const { generation, fields } = layout.rulesHeader.decode(kernel.map("rules_state").lookup(0)!);
+      const qfi = tunnel?.qfi ?? NO_QFI;
       flow = {
         action: actions[value.action] ?? "pass",
         service: value.service,
         rule: value.rule,
         current: value.generation === generation,
+        alike: !((((value.dscp ^ (packet.dscp ?? 0)) << 16) | ((value.qfi ^ qfi) << 24)) & fields),
+        running: (value.flags & c.FLOW_RUNNING) !== 0,
         live: finder.sessions.get(value.session)?.epoch === value.epoch,
         sameTunnel:
           !tunnel ||
