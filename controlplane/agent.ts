@@ -23,6 +23,7 @@ import { probeWith } from "./health/probes.ts";
 import { Watcher } from "./health/watcher.ts";
 import { allUp, type Conditions } from "./intents/conditions.ts";
 import { type SiteFacts, siteFacts } from "./intents/context.ts";
+import { DeployedCheck, differenceText } from "./intents/deployed.ts";
 import { Services, type ServicesOptions } from "./intents/services.ts";
 import { ServiceSets } from "./intents/sets.ts";
 import { Metrics } from "./metrics/metrics.ts";
@@ -141,12 +142,14 @@ export class Agent {
     const sets = new ServiceSets({
       services,
       store,
+      dataplane,
       failed: (error) => log.error({ err: error }, "what was not confirmed could not be taken back; trying again"),
       tookBack: (revision) => {
         log.warn({ revision }, "a change was not confirmed in time, and has been taken back");
         events.publish({ type: "services-taken-back", time: Date.now(), ...(revision !== undefined && { revision }) });
       },
     });
+    const deployed = new DeployedCheck(services, dataplane);
     const runtime =
       slow && new SessionsRuntime({ dataplane, slow, warn: (message) => log.warn({ part: "sessions" }, message) });
     const metrics = new Metrics({
@@ -155,6 +158,7 @@ export class Agent {
       serviceCount: () => services.list().length,
       functions: () => functions.states(),
       ready: () => this.#missing.size === 0,
+      differences: () => deployed.found,
       limits,
       ...(runtime && { runtime: () => runtime.counters() }),
       version,
@@ -178,6 +182,14 @@ export class Agent {
     await services.start();
     sets.start();
     this.#undo.push(() => sets.stop());
+    deployed.start(
+      (differences) => {
+        log.error({ differences: differences.map(differenceText) }, "the data plane does not hold what was applied");
+        events.publish({ type: "drift", time: Date.now(), differences: differences.length });
+      },
+      (error) => log.warn({ err: error }, "what the data plane holds could not be read"),
+    );
+    this.#undo.push(() => deployed.stop());
     this.#missing.delete("services");
     dataplanes.connect({ dataplane, services });
     this.#dataplanes = dataplanes;
@@ -188,6 +200,7 @@ export class Agent {
     const context: ApiContext = {
       services,
       sets,
+      deployed,
       dataplane,
       backend: config.backend,
       dataplanes,

@@ -199,6 +199,24 @@ export interface DataplaneEvent {
   other?: string;
 }
 
+/** One entry of a back end's tables, for people. */
+export interface TableEntry {
+  table: string;
+  /** What the entry is for; unique in its table. */
+  key: string;
+  value: string;
+}
+
+/** Where what is in force is not what was intended. */
+export interface Difference {
+  table: string;
+  key: string;
+  /** Absent: nothing should be there. */
+  intended?: string;
+  /** Absent: nothing is there. */
+  found?: string;
+}
+
 export class DataplaneError extends Error {
   constructor(
     message: string,
@@ -218,6 +236,10 @@ export interface Dataplane {
   down(options: { unwire: boolean }): Promise<void>;
   /** All or nothing. @throws DataplaneError and the old steering stays. */
   apply(steering: Steering): Promise<void>;
+  /** What a steering becomes in the tables, all of it; has no effects. @throws DataplaneError as `apply` would */
+  describe(steering: Steering): TableEntry[];
+  /** Compares what is in force with `steering`, which was applied last. Empty: it is as intended. */
+  differences(steering: Steering): Promise<Difference[]>;
   /** Ends flows of a service at once instead of letting them finish. Returns how many. */
   flushService(service: number): Promise<number>;
   /** Ends the flows that lead to these endpoints; their next packets are decided anew. Returns how many. */

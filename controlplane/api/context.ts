@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import type { BackendConfig, Dataplane } from "../../dataplane/dataplane.ts";
 import type { SlowPath } from "../../dataplane/slow-path.ts";
 import type { Dataplanes, Reloaded } from "../dataplanes/dataplanes.ts";
+import type { DeployedCheck } from "../intents/deployed.ts";
 import type { Services } from "../intents/services.ts";
 import type { ServiceSets } from "../intents/sets.ts";
 import type { Metrics } from "../metrics/metrics.ts";
@@ -19,6 +20,7 @@ export type DataplaneSet = Pick<Dataplanes, "configured" | "origin" | "set" | "a
 export interface ApiContext {
   services: Services;
   sets: ServiceSets;
+  deployed: DeployedCheck;
   dataplane: Dataplane;
   /** What site.yaml says of the apps' network. */
   backend: Pick<BackendConfig, "apps" | "vxlan">;

@@ -12,7 +12,7 @@ const bodyLimit = 16 << 20;
 
 const revisionBody = ({ time, ...rest }: Revision) => ({ ...rest, time: new Date(time).toISOString() });
 
-export const setRoutes: Routes = (app, { sets: changes, events, log, who }) => {
+export const setRoutes: Routes = (app, { sets: changes, deployed, events, log, who }) => {
   const changed = (type: string, revision: number | undefined, request: { id: string }) => {
     if (revision === undefined) return;
     log.info({ revision, request: request.id }, type);
@@ -143,5 +143,18 @@ export const setRoutes: Routes = (app, { sets: changes, events, log, who }) => {
         ...(request.query.services === "true" && { services: changes.servicesOf(number) }),
       };
     },
+  );
+
+  app.get(
+    "/api/v1/deployed",
+    {
+      schema: {
+        tags,
+        summary: "Does the data plane hold what was applied? Its tables are read and compared, octet by octet",
+        querystring: schemas.nothing,
+        response: { 200: sets.deployed, ...schemas.commonProblems, ...schemas.refused },
+      },
+    },
+    () => deployed.look(),
   );
 };

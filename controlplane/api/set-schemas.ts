@@ -22,6 +22,12 @@ export const applyQuery = Type.Object(
   closed,
 );
 
+const line = Type.Optional(Type.String());
+/** Entries of the data plane's tables that a change touches. */
+export const tableChanges = Type.Array(
+  Type.Object({ table: Type.String(), key: Type.String(), before: line, after: line }, closed),
+);
+
 export const setResult = Type.Object(
   {
     revision: Type.Optional(Type.Integer({ description: "absent when nothing changes" })),
@@ -30,6 +36,7 @@ export const setResult = Type.Object(
     removed: names,
     kept: whole,
     until: Type.Optional(until),
+    tables: Type.Optional({ ...tableChanges, description: "with dryRun: the same as objects of the kernel" }),
   },
   closed,
 );
@@ -90,6 +97,16 @@ export const rollbackBody = Type.Object(
         maximum: 2 ** 53 - 1,
         description: "whose set comes back; absent: what was there before the change that waits to be confirmed",
       }),
+    ),
+  },
+  closed,
+);
+
+export const deployed = Type.Object(
+  {
+    agrees: Type.Boolean(),
+    differences: Type.Array(
+      Type.Object({ table: Type.String(), key: Type.String(), intended: line, found: line }, closed),
     ),
   },
   closed,

@@ -1,13 +1,15 @@
 /**
- * What do people see of changes and of the history?
+ * What do people see of plans, changes and the history?
  *
  * Pure functions from the API's data to lines.
  */
 
+import type { SteeringRule } from "../../dataplane/steering.ts";
 import type { Service } from "../intents/model.ts";
 import type { SetResult, Waiting } from "../intents/sets.ts";
+import type { TableChange } from "../intents/tables.ts";
 import { plural, table } from "./output.ts";
-import { serviceLines } from "./views.ts";
+import { ruleText, serviceLines } from "./views.ts";
 
 export interface RevisionRow {
   revision: number;
@@ -45,7 +47,25 @@ function names(sign: string, list: readonly string[]): string[] {
 const waits = ({ until }: { until: string }): string =>
   `not confirmed yet: "offramp confirm" before ${until} keeps it, else it takes itself back`;
 
-export function setLines({ revision, added, changed, removed, kept, until }: SetResult): string[] {
+const mostEntries = 50;
+
+/** Entries of tables that a change touches, under their table's name. */
+export function tableLines(changes: readonly TableChange[]): string[] {
+  const lines: string[] = [];
+  let last = "";
+  for (const change of changes.slice(0, mostEntries)) {
+    if (change.table !== last) lines.push(`${change.table}:`);
+    last = change.table;
+    const { key, before, after } = change;
+    const value = before === undefined ? after : after === undefined ? before : `${before} ⇒ ${after}`;
+    lines.push(`  ${before === undefined ? "+" : after === undefined ? "-" : "~"} ${key}: ${value}`);
+  }
+  const rest = changes.length - mostEntries;
+  return rest > 0 ? [...lines, `  and ${plural(rest, "other")}`] : lines;
+}
+
+export function setLines(view: SetResult & { tables?: TableChange[] }): string[] {
+  const { revision, added, changed, removed, kept, until, tables = [] } = view;
   const counts = `${added.length} added, ${changed.length} changed, ${removed.length} removed, ${kept} kept`;
   return [
     revision === undefined ? counts : `revision ${revision}: ${counts}`,
@@ -53,6 +73,7 @@ export function setLines({ revision, added, changed, removed, kept, until }: Set
     ...names("~", changed),
     ...names("-", removed),
     ...(until === undefined ? [] : [waits({ until })]),
+    ...(tables.length > 0 ? ["", ...tableLines(tables)] : []),
   ];
 }
 
@@ -78,4 +99,30 @@ export function revisionLines({ revision, time, who, what, touched, services }: 
     ]),
     ...(services ? ["", ...serviceLines(services)] : []),
   ];
+}
+
+export interface PlanView {
+  service: string;
+  change: "add" | "replace" | "none";
+  remove: SteeringRule[];
+  add: SteeringRule[];
+}
+
+export interface PlansView {
+  services: PlanView[];
+  /** The same as objects of the kernel. */
+  tables: TableChange[];
+}
+
+export function planLines({ services, tables }: PlansView): string[] {
+  const lines = services.flatMap(({ service, change, remove, add }) => [
+    {
+      add: `+ service "${service}" is added`,
+      replace: `~ service "${service}" changes`,
+      none: `= service "${service}" stays`,
+    }[change],
+    ...remove.map((rule) => `  - ${ruleText(rule)}`),
+    ...add.map((rule) => `  + ${ruleText(rule)}`),
+  ]);
+  return tables.length > 0 ? [...lines, "", ...tableLines(tables)] : lines;
 }

@@ -7,16 +7,18 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseDocument } from "yaml";
-import type { Steering } from "../../dataplane/steering.ts";
+import { describe } from "../../dataplane/ebpf/describe.ts";
+import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
 import { loadSite } from "../config/load.ts";
 import { Dataplanes } from "../dataplanes/dataplanes.ts";
 import { messageOf, Problem } from "../errors.ts";
 import { type SiteFacts, siteFacts } from "../intents/context.ts";
 import type { Service } from "../intents/model.ts";
 import { Services } from "../intents/services.ts";
+import { tableChanges } from "../intents/tables.ts";
 import { Store, type StoredService, storeFile } from "../store/store.ts";
+import type { PlansView, PlanView } from "./change-views.ts";
 import { CliError, type Client } from "./client.ts";
-import type { PlanView } from "./views.ts";
 
 export interface Source {
   services: StoredService[];
@@ -75,9 +77,21 @@ async function inMemory({ services, protect, site }: Source): Promise<Services> 
 
 export const steeringOf = async (source: Source): Promise<Steering> => (await inMemory(source)).steering();
 
-/** What adding these services one after the other would change. @throws CliError naming the one that is refused */
-export async function plan(source: Source, wanted: readonly unknown[]): Promise<PlanView[]> {
+/** Rules stay the same objects while nothing of them changes. */
+const texts = new WeakMap<SteeringRule, string>();
+function ruleKey(rule: SteeringRule): string {
+  const known = texts.get(rule) ?? JSON.stringify(rule);
+  texts.set(rule, known);
+  return known;
+}
+
+/**
+ * What adding these services one after the other would change, and the entries of the kernel's tables that all of it touches.
+ * @throws CliError naming the one that is refused
+ */
+export async function plan(source: Source, wanted: readonly unknown[]): Promise<PlansView> {
   const memory = await inMemory(source);
+  const now = describe(memory.steering());
   const plans: PlanView[] = [];
   for (const [index, body] of wanted.entries()) {
     const before = memory.steering();
@@ -86,17 +100,16 @@ export async function plan(source: Source, wanted: readonly unknown[]): Promise<
       const exists = typeof name === "string" && memory.get(name) !== undefined;
       const service = exists ? await memory.update(name, body, planner) : await memory.create(body, planner);
       const after = memory.steering();
-      const text = (rule: unknown) => JSON.stringify(rule);
-      const [old, now] = [new Set(before.rules.map(text)), new Set(after.rules.map(text))];
-      const remove = before.rules.filter((rule) => !now.has(text(rule)));
-      const add = after.rules.filter((rule) => !old.has(text(rule)));
+      const sets = { before: new Set(before.rules.map(ruleKey)), after: new Set(after.rules.map(ruleKey)) };
+      const remove = before.rules.filter((rule) => !sets.after.has(ruleKey(rule)));
+      const add = after.rules.filter((rule) => !sets.before.has(ruleKey(rule)));
       plans.push({ service: service.name, change: !exists ? "add" : add.length > 0 ? "replace" : "none", remove, add });
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       throw new CliError(`service ${index + 1} of ${wanted.length}: ${error.detail}`, 1, error.document());
     }
   }
-  return plans;
+  return { services: plans, tables: tableChanges(now, describe(memory.steering())) };
 }
 
 /** One service or a list of them, YAML or JSON; `none` when the list may be empty. @throws CliError */

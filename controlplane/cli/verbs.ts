@@ -9,10 +9,11 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Mode } from "../../dataplane/dataplane.ts";
 import { messageOf } from "../errors.ts";
 import type { Service } from "../intents/model.ts";
+import { planLines } from "./change-views.ts";
 import { CliError, Client, type ClientOptions, query } from "./client.ts";
 import { print, type Show } from "./output.ts";
 import { fromAgent, fromStore, plan, readServices, steeringOf } from "./source.ts";
-import { planLines, type SessionsView, type StatusView, serviceLines, sessionLines, statusLines } from "./views.ts";
+import { type SessionsView, type StatusView, serviceLines, sessionLines, statusLines } from "./views.ts";
 
 type Common = ClientOptions & Show;
 type Dataplanes = StatusView["dataplanes"];

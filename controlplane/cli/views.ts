@@ -213,22 +213,3 @@ export function ruleText(rule: SteeringRule): string {
   const done = treatment ? `; ${treatmentText(treatment)}` : "";
   return `rule ${rule.id} "${rule.name}" priority ${rule.priority}: ${parts.join(" ")}: ${action}${target ? ` → ${target}` : ""}${done}`;
 }
-
-export interface PlanView {
-  service: string;
-  change: "add" | "replace" | "none";
-  remove: SteeringRule[];
-  add: SteeringRule[];
-}
-
-export function planLines(plans: PlanView[]): string[] {
-  return plans.flatMap(({ service, change, remove, add }) => [
-    {
-      add: `+ service "${service}" is added`,
-      replace: `~ service "${service}" changes`,
-      none: `= service "${service}" stays`,
-    }[change],
-    ...remove.map((rule) => `  - ${ruleText(rule)}`),
-    ...add.map((rule) => `  + ${ruleText(rule)}`),
-  ]);
-}

@@ -80,6 +80,7 @@ export class Services {
   #protect: Prefix[];
   readonly confirmation: Confirmation;
   #entries: Entries = new Map();
+  #applied: Steering | undefined;
   /** Made when it is asked for, and again after a change. */
   #names: { of: Entries; byIndex: Map<number, string> } | undefined;
   #last: Promise<unknown> = Promise.resolve();
@@ -107,20 +108,20 @@ export class Services {
     if (overdue) this.#entries = this.#entriesAfter(takingBack(store, armed).touched);
     const { conditions } = this.#options;
     await conditions?.prepare?.(this.#entries.values());
-    await this.#options.dataplane.apply(this.steering());
+    await this.#apply(this.steering());
     conditions?.inForce?.(this.#entries.values());
     if (overdue) takeBackStored(store, armed);
   }
 
   /** Applies the same services again, because conditions have changed. @throws DataplaneError and the old steering stays */
   refresh(): Promise<void> {
-    return this.#serialise(() => this.#options.dataplane.apply(this.steering()));
+    return this.#serialise(() => this.#apply(this.steering()));
   }
 
   /** Other prefixes are protected from now on. @throws DataplaneError and the old ones stay */
   setProtect(protect: string[]): Promise<void> {
     return this.#serialise(async () => {
-      await this.#options.dataplane.apply(this.#compile(this.#entries, protect));
+      await this.#apply(this.#compile(this.#entries, protect));
       this.#options.protect = protect;
       this.#protect = protect.map(parsePrefix);
     });
@@ -243,11 +244,12 @@ export class Services {
     });
   }
 
-  /** Judges what a change would lead to, and makes none. @throws Problem */
-  judge(touched: readonly Touched[], judge: Judge): void {
+  /** What a change would lead to, judged; makes none. @throws Problem */
+  preview(touched: readonly Touched[], judge: Judge): Steering {
     const next = this.#entriesAfter(touched);
     this.#refuseTooMany(next);
     this.#judge(touched, next, judge);
+    return this.#compile(next);
   }
 
   #judge(touched: readonly Touched[], next: Entries, judge: Judge): void {
@@ -264,8 +266,18 @@ export class Services {
   }
 
   /** Runs `work` when no change is under way. */
-  alone<T>(work: () => T): Promise<T> {
+  alone<T>(work: () => T | Promise<T>): Promise<T> {
     return this.#serialise(async () => work());
+  }
+
+  /** What the data plane took last. */
+  get applied(): Steering | undefined {
+    return this.#applied;
+  }
+
+  async #apply(steering: Steering): Promise<void> {
+    await this.#options.dataplane.apply(steering);
+    this.#applied = steering;
   }
 
   /** A change that has to wait while another waits to be confirmed. */
@@ -345,9 +357,8 @@ export class Services {
   }
 
   async #applyAndCommit(next: Entries, commit: () => void): Promise<void> {
-    const { dataplane } = this.#options;
     try {
-      await dataplane.apply(this.#compile(next));
+      await this.#apply(this.#compile(next));
     } catch (error) {
       const object = error instanceof DataplaneError ? error.object : undefined;
       throw new Problem(
@@ -360,7 +371,7 @@ export class Services {
     try {
       commit();
     } catch (error) {
-      await dataplane.apply(this.steering()).catch((again: unknown) => {
+      await this.#apply(this.steering()).catch((again: unknown) => {
         throw new Problem(
           "store-failed",
           "the change was not stored, and could not be taken back: restart the agent",

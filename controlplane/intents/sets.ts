@@ -7,6 +7,7 @@
  *
  * All three are transactions of services.ts. What is refused is refused whole, with everything that is wrong.
  */
+import type { Dataplane } from "../../dataplane/dataplane.ts";
 import { Problem } from "../errors.ts";
 import type { Revision, Touched } from "../store/history.ts";
 import type { Armed, Store } from "../store/store.ts";
@@ -16,6 +17,7 @@ import type { FieldError, Service } from "./model.ts";
 import type { Services } from "./services.ts";
 import { changeTo, countText, type SetChange } from "./set.ts";
 import { refuseSet } from "./set-conflicts.ts";
+import { type TableChange, tableChanges } from "./tables.ts";
 
 /** What became, or would become, of a change of the set. */
 export interface SetResult {
@@ -40,6 +42,7 @@ export interface Waiting {
 export interface ServiceSetsOptions {
   services: Services;
   store: Store;
+  dataplane: Pick<Dataplane, "describe">;
   /** What was not confirmed could not be taken back; it is tried again. */
   failed: (error: unknown) => void;
   /** What was not confirmed has been taken back. */
@@ -110,10 +113,12 @@ export class ServiceSets {
   }
 
   /** What `apply` would do. @throws Problem as it would */
-  plan(bodies: readonly unknown[]): SetResult {
+  plan(bodies: readonly unknown[]): SetResult & { tables: TableChange[] } {
     const change = this.#changeTo(bodies);
-    this.#options.services.judge(change.touched, refuseSet);
-    return result(change, {});
+    const { services, dataplane } = this.#options;
+    const after = services.preview(change.touched, refuseSet);
+    const tables = tableChanges(dataplane.describe(services.steering()), dataplane.describe(after));
+    return { ...result(change, {}), tables };
   }
 
   /**

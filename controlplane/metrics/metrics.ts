@@ -16,6 +16,8 @@ export interface MetricsSources {
   /** Of chains. */
   functions?: () => { state: "up" | "down" }[];
   ready: () => boolean;
+  /** Where the data plane does not hold what was applied, at the last look. */
+  differences?: () => number | undefined;
   limits: Limits;
   /** Numbers of the sessions runtime; those named in `levels` may fall. */
   runtime?: () => Record<string, number>;
@@ -160,6 +162,17 @@ export class Metrics {
             this.set({ dataplane: name, adapter, role, path }, link ? 1 : 0);
           }
         }
+      },
+    });
+    const { differences } = this.sources;
+    new Gauge({
+      name: "offramp_deployed_differences",
+      help: "Entries in which the data plane differed from what was applied, when it was last looked at",
+      registers,
+      collect() {
+        const found = differences?.();
+        if (found === undefined) this.reset();
+        else this.set(found);
       },
     });
     new Gauge({

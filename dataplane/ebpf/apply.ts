@@ -144,7 +144,7 @@ export function applyRules(
 const text = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.length).toString("hex");
 
 /** Keys of these sets of a data plane that are in the map. */
-function prefixKeys(prefixes: BpfMap, sets: number[], dataplane: number): Map<string, Uint8Array> {
+export function prefixKeys(prefixes: BpfMap, sets: number[], dataplane: number): Map<string, Uint8Array> {
   const keys = new Map<string, Uint8Array>();
   for (const key of prefixes.keys()) {
     const set = viewOver(key).getUint32(prefixKey.offset.set);

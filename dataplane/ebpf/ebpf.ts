@@ -19,10 +19,12 @@ import {
   DataplaneError,
   type DataplaneEvent,
   type DataplaneStatus,
+  type Difference,
   type EndpointOfService,
   type Mode,
   type ServiceCounter,
   type Session,
+  type TableEntry,
 } from "../dataplane.ts";
 import type { Monitor, MonitorFilter, SeenPacket } from "../monitor.ts";
 import type { Steering } from "../steering.ts";
@@ -31,6 +33,7 @@ import { applyRules, Buckets } from "./apply.ts";
 import { xdpDetach, xdpQuery } from "./bpf-object.ts";
 import { Collector } from "./collect.ts";
 import * as c from "./consts.ts";
+import { describe } from "./describe.ts";
 import { renderEvent } from "./events.ts";
 import { APPLIANCE, closeLeft, findLeft, Kernel } from "./kernel.ts";
 import { nextHop as nextHopCodec } from "./layout.ts";
@@ -40,6 +43,7 @@ import { NetlinkWatch } from "./netlink.ts";
 import { NextHops } from "./next-hops.ts";
 import { adaptersOf, allows, fixedDifference, type Plane } from "./planes.ts";
 import { answerForFunctions, makeVeths, PINGER, removePlumbing, routeReplies, setReturnMtu, TAP } from "./plumbing.ts";
+import { readBack } from "./read-back.ts";
 import { Ring } from "./ring.ts";
 import { SlowPort } from "./slow-port.ts";
 import { Tables } from "./tables.ts";
@@ -299,6 +303,18 @@ export class EbpfDataplane implements Dataplane {
     const index = (name: string) => this.#wiring.planes.get(name)?.index;
     applyRules(kernel, steering, this.#config.limits, this.#nextHops!, this.#buckets!, this.#treatments!, index);
     for (const rule of steering.rules) this.#services.add(rule.service);
+  }
+
+  describe(steering: Steering): TableEntry[] {
+    return describe(steering, this.#config.vxlan);
+  }
+
+  async differences(steering: Steering): Promise<Difference[]> {
+    const { kernel } = this.#running();
+    return readBack(kernel, steering, this.#config.vxlan, {
+      nextHop: (address) => this.#nextHops!.indexOf(address),
+      dataplane: (name) => this.#wiring.planes.get(name)?.index,
+    });
   }
 
   async flushService(service: number): Promise<number> {

@@ -13,10 +13,12 @@ import {
   DataplaneError,
   type DataplaneEvent,
   type DataplaneStatus,
+  type Difference,
   type EndpointOfService,
   type Mode,
   type ServiceCounter,
   type Session,
+  type TableEntry,
 } from "../../dataplane/dataplane.ts";
 import type { CapturedPacket, CaptureFilter, SlowPath } from "../../dataplane/slow-path.ts";
 import { emptySteering, type Steering } from "../../dataplane/steering.ts";
@@ -59,6 +61,20 @@ export class MemoryDataplane implements Dataplane {
 
   async down({ unwire }: { unwire: boolean }): Promise<void> {
     this.calls.push(`down unwire=${unwire}`);
+  }
+
+  describe({ rules, protect }: Steering): TableEntry[] {
+    return [
+      ...rules.map((rule) => ({ table: "rules", key: rule.name, value: JSON.stringify(rule) })),
+      ...protect.map((prefix) => ({ table: "prefixes", key: prefix, value: "protected" })),
+    ];
+  }
+
+  /** What the next comparisons find. */
+  found: Difference[] = [];
+
+  async differences(): Promise<Difference[]> {
+    return this.found;
   }
 
   async apply(steering: Steering): Promise<void> {

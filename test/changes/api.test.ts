@@ -40,10 +40,23 @@ test("a list becomes the whole set in one step; what stays keeps its numbers", (
     const before = numbers(running);
     const steps = dataplane.applied.length;
     const planned = await put(running, [service(2, 90), ...list(3, 4)], "?dryRun=true");
-    assert.equal(planned.body, { added: ["s3", "s4"], changed: ["s2"], removed: ["s1"], kept: 0 });
+    const { tables, ...wouldBe } = planned.body;
+    shaped(shapes.setResult, planned.body);
+    assert.equal(wouldBe, { added: ["s3", "s4"], changed: ["s2"], removed: ["s1"], kept: 0 });
+    assert.equal(
+      tables
+        .map((one: { key: string; before?: string; after?: string }) => [one.key, !!one.before, !!one.after])
+        .sort(),
+      [
+        ["s1", true, false],
+        ["s2", true, true],
+        ["s3", false, true],
+        ["s4", false, true],
+      ],
+    );
     assert.is(dataplane.applied.length, steps, "a plan changes nothing");
     const done = await put(running, [service(2, 90), ...list(3, 4)]);
-    assert.equal(done.body, { revision: 3, ...planned.body });
+    assert.equal(done.body, { revision: 3, ...wouldBe });
     shaped(shapes.setResult, done.body);
     assert.is(dataplane.applied.length, steps + 1);
     assert.equal(names(running), ["s2", "s3", "s4"]);
@@ -239,6 +252,19 @@ test("a restart before the deadline goes on waiting; one after it starts with th
     assert.is(fourth.dataplane.applied.length, 1, "what was not confirmed was not applied again");
     assert.is((await fourth.call("GET", "/api/v1/confirm")).status, 404);
     await fourth.agent.stop();
+  }));
+
+test("C7: what the data plane holds is compared with what was applied, and a drift is told", () =>
+  withAgent(async (running) => {
+    const { call, dataplane } = running;
+    await put(running, list(1));
+    const fine = await call("GET", "/api/v1/deployed");
+    assert.equal(fine.body, { agrees: true, differences: [] });
+    dataplane.found = [{ table: "rules", key: "s1", intended: "00", found: "01" }];
+    const drift = await call("GET", "/api/v1/deployed");
+    shaped(shapes.deployed, drift.body);
+    assert.equal(drift.body, { agrees: false, differences: dataplane.found });
+    assert.match((await call("GET", "/metrics")).body, /^offramp_deployed_differences 1$/m);
   }));
 
 test("ten thousand services at once, and one changed among them", () =>
