@@ -41,6 +41,19 @@ const actions = {
   drop: c.ACTION_DROP,
 } as const;
 
+const octets = new Map<string, Uint8Array>();
+
+/** Of an endpoint: few, named by many rules. */
+function endpointOctets(address: string): Uint8Array {
+  let known = octets.get(address);
+  if (!known) {
+    if (octets.size >= 65536) octets.clear();
+    known = addressOctets(address);
+    octets.set(address, known);
+  }
+  return known;
+}
+
 /** The family that a rule is for: by its addresses, or by its endpoints where it has none. Undefined: both. */
 export function ruleFamily({ match, endpoints }: SteeringRule): 4 | 6 | undefined {
   const [endpoint] = endpoints ?? [];
@@ -95,7 +108,7 @@ function outcomeOf(rule: SteeringRule, places: Places): Outcome {
 }
 
 const memberOf = ({ address, port }: Endpoint, places: Places) => ({
-  endpoint: addressOctets(address),
+  endpoint: endpointOctets(address),
   endpoint_port: port ?? 0,
   next_hop: places.nextHop(address),
 });
@@ -175,7 +188,10 @@ export function appEntries(rule: SteeringRule, places: Places): Entry[] {
       const own =
         endpoint.port === undefined ? ports : ([[BigInt(endpoint.port), BigInt(endpoint.port)]] as Interval[]);
       const outcome = { ...sees, flags, next_hop: places.nextHop(endpoint.address) };
-      const first = Number(ports?.[0]?.[0] ?? 0n);
+      // No port is called 0.
+      const first = Number(
+        ports?.map(([low, high]) => (low > 0n ? low : smaller(high, 1n))).find((port) => port > 0n) ?? 0n,
+      );
       const entries: Entry[] = [
         {
           box: at({ ...base, protocol: intersect(of("protocol"), PORTED), destinationPort: own }),

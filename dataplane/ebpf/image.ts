@@ -11,7 +11,7 @@
  * A tree's level holds the last end of each line of the level below. An end is the last number of its interval, so the
  * first end that is not less than a number shows where the number lies, and every line is filled up with the largest.
  */
-import { type Box, dimensions, largest } from "../space.ts";
+import { type Box, dimensions, type Intervals, largest } from "../space.ts";
 import { DIMENSIONS_WIDE, LEVELS_MAX } from "./consts.ts";
 import * as layout from "./layout.ts";
 import { TooLarge, Vectors } from "./vectors.ts";
@@ -73,28 +73,82 @@ class Ends {
 
 const isWide = (dimension: number): boolean => ((DIMENSIONS_WIDE >> dimension) & 1) === 1;
 
-/** Where rules begin and cease to hold, in order; numbers where they are exact, else bigints. */
-function boundaries(entries: readonly Entry[], dimension: number): { values: (number | bigint)[]; rules: number[] } {
-  const top = largest(dimension);
-  const bounds: bigint[] = [];
-  const rules: number[] = [];
-  let exact = true;
-  const safe = BigInt(Number.MAX_SAFE_INTEGER);
-  for (const [rule, { box }] of entries.entries()) {
-    for (const [low, high] of box[dimension] ?? []) {
-      bounds.push(low, high + 1n);
-      rules.push(rule, rule);
-      if (low >= safe || (high >= safe && high !== top)) exact = false;
+interface Boundaries {
+  values: ArrayLike<number | bigint>;
+  rules: ArrayLike<number>;
+}
+
+/** First number and the one behind the last, of each interval; Infinity behind the largest of all. By box, which stays. */
+const known = new WeakMap<Intervals, Float64Array>();
+
+/** Undefined where numbers are not exact. */
+function numbersOf(intervals: Intervals, dimension: number): Float64Array | undefined {
+  let numbers = known.get(intervals);
+  if (!numbers) {
+    const top = largest(dimension);
+    if (intervals.some(([low, high]) => low >= SAFE || (high >= SAFE && high !== top))) return undefined;
+    numbers = new Float64Array(intervals.length * 2);
+    for (let i = 0; i < intervals.length; i++) {
+      const [low, high] = intervals[i]!;
+      numbers[i * 2] = Number(low);
+      numbers[i * 2 + 1] = high === top ? Number.POSITIVE_INFINITY : Number(high) + 1;
+    }
+    known.set(intervals, numbers);
+  }
+  return numbers;
+}
+
+const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+const RULES = 65536;
+
+/** Where rules begin and cease to hold, in order: as numbers, or as bigints where those are not exact. */
+function boundaries(entries: readonly Entry[], dimension: number): Boundaries {
+  let count = 0;
+  for (const { box } of entries) count += (box[dimension]?.length ?? 0) * 2;
+  const values = new Float64Array(count);
+  const rules = new Uint32Array(count);
+  let least = Number.POSITIVE_INFINITY;
+  let most = 0;
+  let at = 0;
+  for (let rule = 0; rule < entries.length; rule++) {
+    const intervals = entries[rule]!.box[dimension];
+    if (!intervals) continue;
+    const numbers = numbersOf(intervals, dimension);
+    if (!numbers) return largeBoundaries(entries, dimension);
+    for (let i = 0; i < numbers.length; i++, at++) {
+      const number = numbers[i]!;
+      values[at] = number;
+      rules[at] = rule;
+      if (number === Number.POSITIVE_INFINITY) continue;
+      if (number < least) least = number;
+      if (number > most) most = number;
     }
   }
-  const order = Uint32Array.from(bounds.keys());
-  if (exact) {
-    const numbers = Float64Array.from(bounds, (bound) => (bound > top ? Number.POSITIVE_INFINITY : Number(bound)));
-    order.sort((a, b) => (numbers[a]! < numbers[b]! ? -1 : numbers[a]! > numbers[b]! ? 1 : 0));
-    return { values: Array.from(order, (at) => numbers[at]!), rules: Array.from(order, (at) => rules[at]!) };
+  // Near each other, as IPv4 addresses are, number and rule fit into one number, and that is sorted natively.
+  if ((most - least + 2) * RULES < Number.MAX_SAFE_INTEGER) {
+    const beyond = most + 1;
+    for (let i = 0; i < count; i++) values[i] = (Math.min(values[i]!, beyond) - least) * RULES + rules[i]!;
+    values.sort();
+    for (let i = 0; i < count; i++) {
+      const key = values[i]!;
+      const value = Math.floor(key / RULES) + least;
+      rules[i] = key % RULES;
+      values[i] = value === beyond ? Number.POSITIVE_INFINITY : value;
+    }
+    return { values, rules };
   }
-  order.sort((a, b) => (bounds[a]! < bounds[b]! ? -1 : bounds[a]! > bounds[b]! ? 1 : 0));
-  return { values: Array.from(order, (at) => bounds[at]!), rules: Array.from(order, (at) => rules[at]!) };
+  const order = Uint32Array.from(values.keys());
+  order.sort((a, b) => (values[a]! < values[b]! ? -1 : values[a]! > values[b]! ? 1 : 0));
+  return { values: Float64Array.from(order, (i) => values[i]!), rules: order.map((i) => rules[i]!) };
+}
+
+function largeBoundaries(entries: readonly Entry[], dimension: number): Boundaries {
+  const bounds: { value: bigint; rule: number }[] = [];
+  for (const [rule, { box }] of entries.entries()) {
+    for (const [low, high] of box[dimension] ?? []) bounds.push({ value: low, rule }, { value: high + 1n, rule });
+  }
+  bounds.sort((a, b) => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0));
+  return { values: bounds.map(({ value }) => value), rules: bounds.map(({ rule }) => rule) };
 }
 
 function sweep(entries: readonly Entry[], dimension: number, vectors: Vectors): Sweep {

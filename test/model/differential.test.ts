@@ -19,7 +19,7 @@ import { type Random, random } from "../packets/prng.ts";
 import { Bench } from "./bench.ts";
 import { generate, type Sent } from "./generate.ts";
 import { model } from "./model.ts";
-import { config, population, rules } from "./population.ts";
+import { config, rules as plainRules, population, widerRules } from "./population.ts";
 import { newState, type State } from "./state.ts";
 
 const wanted = Number(process.env.OFFRAMP_FRAMES ?? 50_000);
@@ -129,6 +129,7 @@ function compare(bench: Bench, state: State, { port, frame }: Sent, taken: Uint8
 function network(bench: Bench, r: Random, frames: number): void {
   const setting = config(r);
   const ues = population(r);
+  const rules = r.oneIn(2) ? plainRules : [...widerRules, ...plainRules];
   bench.reset();
   bench.configure(setting);
   bench.setRules(rules);
@@ -162,7 +163,7 @@ function network(bench: Bench, r: Random, frames: number): void {
 test(`${wanted} generated and mutated frames: programs and model agree on verdict, octets and counters`, () => {
   const first = random().seed;
   console.log(`seed ${first}; repeat with OFFRAMP_SEED`);
-  const bench = new Bench(config(random(1)), rules);
+  const bench = new Bench(config(random(1)), plainRules);
   try {
     const networks = Math.ceil(wanted / framesPerNetwork);
     const only = process.env.OFFRAMP_NETWORK;

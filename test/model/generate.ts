@@ -151,6 +151,8 @@ function inner(r: Random, ue: Ue, up: boolean): Uint8Array[] {
     services.first,
     services.other,
     services.protected,
+    services.many,
+    services.many,
     pingTarget,
   ];
   const other = v6
@@ -266,6 +268,10 @@ function fromApp(r: Random, ue: Ue): Uint8Array[] {
         [services.gateway, 53],
         [apps.first, 6000],
         [apps.first, 6001],
+        [apps.many[0], 9000],
+        [apps.many[1], 9001],
+        [apps.many[1], 80],
+        [apps.many[2], 9000],
       ] as [string, number][]);
   const layers = transport(r, own, app, false, port, 40000 + r.below(6), v6);
   const base = ip(app, own, { ttl: 63, df: r.oneIn(2), id: r.below(5), tos: r.pick([0, 0x48]) });

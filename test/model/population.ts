@@ -35,6 +35,7 @@ export const apps = {
   net: "10.60.0.13",
   web6: "2001:db8:60::10",
   first: "10.60.0.14",
+  many: ["10.60.0.20", "10.60.0.21", "10.60.0.22"],
 };
 
 export const services = {
@@ -48,6 +49,7 @@ export const services = {
   other: "203.0.115.1",
   other6: "2001:db8:81::9",
   protected: "192.0.2.5",
+  many: "203.0.114.200",
 };
 
 export const pingTarget = "203.0.113.10";
@@ -93,6 +95,49 @@ export const rules: ModelRule[] = [
     match: { destination: [`${services.first}/32`], protocol: [17], destinationPorts: [[5000, 5000]] },
     endpoints: [{ address: apps.first, port: 6000 }],
     appInitiated: true,
+  }),
+];
+
+/** Rules about everything else, to stand before those above. */
+export const widerRules: ModelRule[] = [
+  rule(1, 20, {
+    match: { destination: [`${services.any}/32`, `${services.dns}/32`], protocol: [17], dscp: [[40, 46]] },
+    action: "drop",
+  }),
+  rule(2, 21, { match: { qfi: [[5, 9]], destination: [`${services.other}/32`, "2001:db8:81::/48"] }, action: "drop" }),
+  rule(3, 22, {
+    match: {
+      message: [
+        [1, 2],
+        [31, 254],
+      ],
+      baseStation: ["198.18.1.11/32", "2001:db8:1::/64"],
+    },
+    action: "drop",
+  }),
+  rule(4, 23, {
+    match: { destination: [`${services.many}/32`], destinationPorts: [[0, 100]] },
+    endpoints: apps.many.map((address, i) => ({ address, port: 9000 + i, weight: i + 1 })),
+    appInitiated: true,
+  }),
+  rule(5, 24, {
+    match: { destination: [`${services.many}/32`] },
+    endpoints: apps.many.map((address, i) => ({ address, state: i === 1 ? "draining" : "up" })),
+    affinity: "ue",
+  }),
+  rule(6, 25, {
+    match: { vlan: [[101, 103]], innerVlan: [[0, 0]], family: 4, sourcePorts: [[40002, 40003]] },
+    action: "drop",
+  }),
+  rule(7, 26, {
+    match: { teid: [[0x100, 0x102]], gateway: ["198.18.2.0/28"], destination: ["203.0.0.0/8"], protocol: [6, 1] },
+    endpoints: [{ address: apps.net }],
+  }),
+  rule(8, 27, { match: { innerVlan: [[100, 110]], destination: ["203.0.113.0/24"] }, action: "pass" }),
+  rule(9, 28, { match: { dataplanes: ["s2"] }, action: "drop" }),
+  rule(10, 29, {
+    match: { destination: [`${services.net}/32`] },
+    endpoints: [{ address: apps.net, state: "down" }],
   }),
 ];
 

@@ -257,7 +257,7 @@ function appSpeaksFirst(state: State, p: Packet, oracle: Oracle): boolean {
     nextHop: nextHopOf(state.config, endpoint.address),
     rule: rule.id,
   };
-  const seen = rule.match.destinationPorts?.map(([low]) => low) ?? [];
+  const seen = rule.match.destinationPorts?.map(([low]) => Math.max(1, low)) ?? [];
   const remotePort = endpoint.port && !echo && seen.length > 0 ? Math.min(...seen) : p.remotePort;
   return enterFlow(state, { ...p, remote: destination, remotePort, psc: undefined }, flow, session, oracle);
 }
