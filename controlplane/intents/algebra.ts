@@ -5,7 +5,15 @@
  * dimension, and what they share is again a box. Data planes are numbered in the order in which their names first came up;
  * a name that no data plane has is a number as well, which no packet has.
  */
-import { type Box, boxOf, dimensions, type Interval, type Intervals } from "../../dataplane/space.ts";
+import {
+  type Box,
+  boxOf,
+  dimensions,
+  type Interval,
+  type Intervals,
+  outsideIn,
+  type Point,
+} from "../../dataplane/space.ts";
 import type { Match } from "../../dataplane/steering.ts";
 
 const numbers = new Map<string, number>();
@@ -59,7 +67,13 @@ export function intersectIntervals(a: Intervals | undefined, b: Intervals | unde
 }
 
 /** Is there a packet in both? */
-export const boxesMeet = (a: Box, b: Box): boolean => dimensions.every((_, at) => intervalsMeet(a[at], b[at]));
+export function boxesMeet(a: Box, b: Box): boolean {
+  for (let at = 0; at < dimensions.length; at += 1) if (!intervalsMeet(a[at], b[at])) return false;
+  return true;
+}
+
+/** Is the point in the box? */
+export const holds = (box: Box, point: Point): boolean => outsideIn(box, point) === undefined;
 
 /** Undefined when they do not meet. */
 export function intersect(a: Box, b: Box): Box | undefined {

@@ -119,7 +119,7 @@ export function contains(outer: Prefix, inner: Prefix): boolean {
 export const overlaps = (a: Prefix, b: Prefix): boolean => contains(a, b) || contains(b, a);
 
 const prefix = parsePrefix;
-const notUnicast = ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8", "fe80::/10"].map(prefix);
+export const notUnicast = ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8", "fe80::/10"].map(prefix);
 
 /** Can a packet be routed to it? No: unspecified, loopback, link-local IPv6, multicast, reserved, broadcast. */
 export const isUnicast = (address: Address): boolean => !notUnicast.some((range) => contains(range, host(address)));
