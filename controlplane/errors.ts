@@ -6,6 +6,7 @@
  * stack, no path, no text of a library that might quote a secret.
  */
 import type { FieldError } from "./intents/model.ts";
+import type { PacketExample } from "./intents/witness.ts";
 
 export const problems = {
   "invalid-service": { status: 400, title: "The service is not valid" },
@@ -18,6 +19,8 @@ export const problems = {
   timeout: { status: 408, title: "The request took too long" },
   "name-taken": { status: 409, title: "The name is taken" },
   "same-match": { status: 409, title: "Another service has the same match" },
+  shadowed: { status: 409, title: "The service would never act" },
+  unreachable: { status: 400, title: "No packet would ever reach the service" },
   ambiguous: { status: 409, title: "The priority is ambiguous" },
   "several-services": { status: 409, title: "Several services are meant" },
   unconfirmed: { status: 409, title: "A change waits to be confirmed" },
@@ -52,13 +55,15 @@ export interface ProblemDocument {
   services?: string[];
   /** Names of data planes that the request met. */
   dataplanes?: string[];
+  /** One that shows what is wrong. */
+  packet?: PacketExample;
   /** What refused: a map, a program, an adapter. */
   object?: string;
   /** When the change that waits to be confirmed takes itself back: ISO 8601. */
   until?: string;
 }
 
-export type ProblemExtras = Pick<ProblemDocument, "errors" | "services" | "dataplanes" | "object" | "until">;
+export type ProblemExtras = Pick<ProblemDocument, "errors" | "services" | "dataplanes" | "object" | "until" | "packet">;
 
 /** An error that is meant to be shown. */
 export class Problem extends Error {

@@ -15,6 +15,32 @@ const whole = Type.Integer({ minimum: 0 });
 export { service };
 export const services = Type.Array(service);
 
+export const packet = Type.Object(
+  {
+    source: Type.Optional(text("the UE")),
+    destination: Type.Optional(Type.String()),
+    protocol: Type.Optional(whole),
+    sourcePort: Type.Optional(whole),
+    destinationPort: Type.Optional(whole),
+    dscp: Type.Optional(whole),
+    dataplane: Type.Optional(Type.String()),
+    vlan: Type.Optional(whole),
+    innerVlan: Type.Optional(whole),
+    sourceMac: Type.Optional(Type.String()),
+    destinationMac: Type.Optional(Type.String()),
+    baseStation: Type.Optional(Type.String()),
+    gateway: Type.Optional(Type.String()),
+    teid: Type.Optional(whole),
+    qfi: Type.Optional(whole),
+    message: Type.Optional({ ...whole, description: "GTP-U message type other than 255" }),
+  },
+  {
+    ...closed,
+    title: "Packet",
+    description: "A packet on the uplink that shows something; what may be anything is absent",
+  },
+);
+
 export const problem = Type.Object(
   {
     type: text("/problems/<code>"),
@@ -25,6 +51,7 @@ export const problem = Type.Object(
     errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), message: Type.String() }, closed))),
     services: Type.Optional(Type.Array(Type.String())),
     dataplanes: Type.Optional(Type.Array(Type.String())),
+    packet: Type.Optional(packet),
     object: Type.Optional(Type.String()),
     until: Type.Optional(text("when the change that waits to be confirmed takes itself back")),
   },
@@ -309,6 +336,31 @@ export const plan = Type.Object(
     change: Type.Enum(["add", "replace", "none"]),
     remove: Type.Array(steeringRule),
     add: Type.Array(steeringRule),
+  },
+  closed,
+);
+
+export const finding = Type.Object(
+  {
+    kind: Type.Enum(["conflict", "shadowed", "unreachable", "loop", "undecided"]),
+    services: Type.Array(Type.String(), { description: "the one that it is about first, then those that it meets" }),
+    field: Type.Optional(text("of its body")),
+    message: Type.String(),
+    packet: Type.Optional(packet),
+  },
+  closed,
+);
+export const verification = Type.Object(
+  {
+    rules: { ...whole, description: "how many were looked at" },
+    complete: Type.Boolean({ description: "false: there may be more findings than are told" }),
+    findings: Type.Array(finding),
+    deployed: Type.Optional(
+      Type.Object(
+        { agrees: Type.Boolean(), differences: Type.Array(Type.String()) },
+        { ...closed, description: "what is in the data plane, compared with what the services mean" },
+      ),
+    ),
   },
   closed,
 );

@@ -26,6 +26,7 @@ import { serviceRoutes } from "./service-routes.ts";
 import { setRoutes } from "./set-routes.ts";
 import { streamRoutes } from "./stream-routes.ts";
 import { traceRoutes } from "./trace-routes.ts";
+import { verifyRoutes } from "./verify-routes.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -174,6 +175,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   app.get("/openapi.json", hidden, () => app.swagger());
   const routed = { ...context, who: requester(token !== undefined, tls?.clientCa !== undefined) };
   serviceRoutes(app, routed);
+  verifyRoutes(app, routed);
   setRoutes(app, routed);
   managementRoutes(app, routed);
   chainRoutes(app, routed);

@@ -3,7 +3,10 @@
  *
  * 200 is answered when the kernel has the change and the store holds it, not before. What was posted is what GET returns.
  */
+import type { FastifyReply } from "fastify";
 import { Problem } from "../errors.ts";
+import { warningHeader } from "../intents/judgement.ts";
+import type { Service } from "../intents/model.ts";
 import { validateService } from "../intents/validate.ts";
 import type { Routes } from "./context.ts";
 import * as schemas from "./schemas.ts";
@@ -28,6 +31,21 @@ export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
     events.publish({ type, time: Date.now(), service: name });
   };
 
+  /** What the change does to other services is no reason to refuse it, but is said. */
+  const warn = (service: Service, reply: FastifyReply) => {
+    const findings = services.warnings(service);
+    const header = warningHeader(findings);
+    if (header !== undefined) reply.header("offramp-warning", header);
+    for (const {
+      kind,
+      services: [about, ...by],
+      message,
+    } of findings) {
+      log.warn({ service: about }, message);
+      events.publish({ type: `service-${kind}`, time: Date.now(), service: about, by, message });
+    }
+  };
+
   app.get(
     "/service",
     {
@@ -48,13 +66,17 @@ export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
       schema: {
         tags,
         summary: "Configure a new service",
+        description:
+          "What could never act is refused with the services that have its packets. A service that takes all packets from " +
+          "an older one is accepted, and the header Offramp-Warning says so; see /api/v1/verify.",
         querystring: schemas.nothing,
         response: { 200: schemas.service, ...schemas.commonProblems, ...schemas.conflict, ...schemas.refused },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const service = await services.create(request.body, who(request));
       changed("service-added", service.name, request);
+      warn(service, reply);
       return service;
     },
   );
@@ -96,9 +118,10 @@ export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
         },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const service = await services.update(request.params.name, request.body, who(request));
       changed("service-changed", service.name, request);
+      warn(service, reply);
       return service;
     },
   );

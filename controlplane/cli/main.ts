@@ -17,6 +17,7 @@ import { elsewhere } from "./elsewhere.ts";
 import { monitorVerb } from "./monitor.ts";
 import { traceVerb } from "./trace.ts";
 import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb } from "./verbs.ts";
+import { verifyVerb } from "./verify.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "silent"];
 const logLevel = () => new Option("--log-level <level>", "what is logged").choices(levels).default("info");
@@ -76,6 +77,7 @@ export function program(): Command {
   captureVerb(api(offramp.command("capture")));
   monitorVerb(api(offramp.command("monitor")));
   planVerb(api(offramp.command("plan")));
+  verifyVerb(api(offramp.command("verify")));
   traceVerb(api(offramp.command("trace")));
   elsewhere(offramp, "lab", "a whole network on this machine: phones, base stations, core, appliance, apps");
   elsewhere(offramp, "bench", "measure the data plane on this machine");

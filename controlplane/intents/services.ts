@@ -10,16 +10,18 @@
  */
 import { type Dataplane, DataplaneError } from "../../dataplane/dataplane.ts";
 import type { Steering } from "../../dataplane/steering.ts";
-import { messageOf, Problem, type ProblemCode } from "../errors.ts";
+import { messageOf, Problem } from "../errors.ts";
 import type { Change, Touched } from "../store/history.ts";
 import type { Numbers, Store, StoredService } from "../store/store.ts";
-import { type Conflict, compile, conflicts } from "./compile.ts";
+import { compile } from "./compile.ts";
 import type { Conditions } from "./conditions.ts";
 import { Confirmation, takeBackStored, takingBack, timeLeft } from "./confirmation.ts";
-import type { SiteFacts } from "./context.ts";
+import type { SiteFacts, ValidationContext } from "./context.ts";
+import { refuse } from "./judgement.ts";
 import { type Intent, isAddressService, type NumberedIntent, type Service } from "./model.ts";
 import { AddressError, formatPrefix, host, type Prefix, parseAddress, parsePrefix } from "./prefix.ts";
 import { type Validation, validateService } from "./validate.ts";
+import type { Finding } from "./verify.ts";
 
 interface Entry extends NumberedIntent {
   service: Service;
@@ -59,22 +61,6 @@ export interface Transaction extends Change {
 /** `touched` are among `all`. @throws Problem */
 export type Judge = (touched: Intent[], all: Intent[]) => void;
 
-const codeOf: Record<Conflict["kind"], ProblemCode> = {
-  "same-name": "name-taken",
-  "same-match": "same-match",
-  ambiguous: "ambiguous",
-};
-
-/** @throws Problem */
-export function refuseConflicts(intent: Intent, others: Iterable<Intent>): void {
-  const found = conflicts(intent, others);
-  const first = found[0];
-  if (!first) return;
-  throw new Problem(codeOf[first.kind], found.map((conflict) => conflict.message).join("; "), {
-    services: [...new Set(found.map((conflict) => conflict.service))],
-  });
-}
-
 export class Services {
   readonly #options: ServicesOptions;
   #protect: Prefix[];
@@ -84,6 +70,7 @@ export class Services {
   /** Made when it is asked for, and again after a change. */
   #names: { of: Entries; byIndex: Map<number, string> } | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  readonly #warned = new WeakMap<Service, Finding[]>();
 
   constructor(options: ServicesOptions) {
     this.#options = options;
@@ -158,10 +145,7 @@ export class Services {
     const old = this.#entries.get(intent.name);
     const others = new Map(this.#entries);
     others.delete(intent.name);
-    refuseConflicts(
-      intent,
-      [...others.values()].map((entry) => entry.intent),
-    );
+    this.#refuse(intent, others);
     const numbers = old ?? this.#options.store.allocate();
     others.set(intent.name, { service, intent, rule: numbers.rule, index: numbers.index });
     return { intent, before: this.steering(), after: this.#compile(others) };
@@ -171,7 +155,7 @@ export class Services {
   create(body: unknown, who: string): Promise<Service> {
     const { service, intent } = this.#validate(body);
     return this.#unarmed(() => {
-      this.#refuse(intent, this.#entries);
+      this.#warned.set(service, this.#refuse(intent, this.#entries));
       const numbers = this.#options.store.allocate();
       const touched = [{ after: { service, ...numbers } }];
       return { touched, given: numbers, who, what: `service "${intent.name}" added` };
@@ -187,7 +171,7 @@ export class Services {
       if (!before) throw notFound(name);
       const others: Entries = new Map(this.#entries);
       others.delete(name);
-      this.#refuse(intent, others);
+      this.#warned.set(service, this.#refuse(intent, others));
       const renamed = name === intent.name ? "" : `, now called "${intent.name}"`;
       const touched = [{ before: stored(before), after: { ...stored(before), service } }];
       return { touched, who, what: `service "${name}" changed${renamed}` };
@@ -324,7 +308,7 @@ export class Services {
 
   /** Is this body a service at this site? */
   check(body: unknown): Validation {
-    return validateService(body, { ...this.#options.site?.(), protect: this.#protect });
+    return validateService(body, this.context());
   }
 
   #validate(body: unknown): { service: Service; intent: Intent } {
@@ -334,11 +318,19 @@ export class Services {
     throw new Problem("invalid-service", said, { errors: checked.errors });
   }
 
-  #refuse(intent: Intent, entries: Entries): void {
-    refuseConflicts(
-      intent,
-      [...entries.values()].map((entry) => entry.intent),
-    );
+  #refuse(intent: Intent, entries: Entries): Finding[] {
+    const others = [...entries.values()].map((entry) => entry.intent);
+    return refuse(intent, others, this.context());
+  }
+
+  /** What services are judged by at the moment. */
+  context(): ValidationContext {
+    return { ...this.#options.site?.(), protect: this.#protect };
+  }
+
+  /** What there was to say of a service that `create` or `update` returned. */
+  warnings(service: Service): Finding[] {
+    return this.#warned.get(service) ?? [];
   }
 
   #compile(entries: Entries, protect = this.#options.protect): Steering {

@@ -181,7 +181,7 @@ export async function verifyInTurns(intents: Iterable<Intent>, context: Validati
 export interface Judgement {
   /** Why the rule is refused. */
   refused: Finding[];
-  /** Older rules that act no more once it is there. */
+  /** Older rules that act no more once it is there, and the rule itself where no packet of this site can come to it. */
   warned: Finding[];
 }
 
@@ -198,13 +198,14 @@ export function judge(rule: Intent, others: readonly Intent[], context: Validati
   );
   const above = (one: Ruled, list: readonly Intent[]) =>
     list.filter(({ priority }) => priority > one.priority).sort((a, b) => b.priority - a.priority);
+  const comes = possible(box, universe).length > 0;
   const dead = neverActs(rule, above(rule, met), universe);
-  if (dead && dead.kind !== "undecided") refused.push(dead);
+  if (dead && dead.kind !== "undecided" && comes) refused.push(dead);
   for (const { field, message } of loops(rule, context)) {
     refused.push({ ...finding("loop", [rule.name], message), field });
   }
   if (refused.length > 0) return { refused, warned: [] };
-  const warned: Finding[] = [];
+  const warned: Finding[] = dead ? [dead] : [];
   for (const lower of met.filter(({ priority }) => priority < rule.priority).slice(0, warnLimit)) {
     const mine = boxOfMatch(lower.match);
     const over = others.filter(({ priority }) => priority > lower.priority);
