@@ -5,9 +5,8 @@
  * found; 1: something was; 3: the data plane does not have what the services mean.
  */
 import type { Command } from "commander";
-import { loadSite } from "../config/load.ts";
 import { Problem } from "../errors.ts";
-import { siteFacts, type ValidationContext } from "../intents/context.ts";
+import { noContext, type ValidationContext } from "../intents/context.ts";
 import { parsePrefix } from "../intents/prefix.ts";
 import { readSet, type Verification, verifySet } from "../intents/whole.ts";
 import { CliError, Client, type ClientOptions } from "./client.ts";
@@ -24,12 +23,12 @@ export function verificationLines({ rules, complete, findings, deployed }: Verif
 }
 
 async function offline(config: string, file: string | undefined): Promise<Verification> {
-  const site = loadSite(config);
-  const context: ValidationContext = { ...siteFacts(site), protect: site.protect.map(parsePrefix) };
+  const { site, protect, services } = fromStore(config);
+  const context: ValidationContext = { ...site, protect: protect.map(parsePrefix) };
   if (file !== undefined) return verifySet(readSet(readServices(file, true), context), context);
-  const stored = fromStore(config).services.map(({ service }) => service);
   // What is stored was accepted by a site that may have been another one.
-  return verifySet(readSet(stored, { protect: [] }), context);
+  const stored = services.map(({ service }) => service);
+  return verifySet(readSet(stored, noContext), context);
 }
 
 export function verifyVerb(command: Command): void {
