@@ -65,14 +65,15 @@ test("C7: an ambiguous priority is refused with a packet that has two owners", (
 test("C7: what takes all packets from an older service is accepted, and said: header, event, verify", () =>
   withAgent(async ({ call, url }) => {
     await call("POST", "/service", second("old", 10, { nw_dst: "203.0.113.7", endpoint: "10.60.0.3" }));
-    const events = await fetch(`${url}/api/v1/events`);
+    const abort = new AbortController();
+    const events = await fetch(`${url}/api/v1/events`, { signal: abort.signal });
     const reader = events.body!.getReader();
     const answer = await call("POST", "/service", wide);
     assert.is(answer.status, 200);
     assert.is(answer.headers.get("offramp-warning"), 'shadowed;service="old";by="wide"');
     let text = "";
     while (!text.includes("service-shadowed")) text += new TextDecoder().decode((await reader.read()).value);
-    await reader.cancel();
+    abort.abort();
     const verified = await call("GET", "/api/v1/verify");
     assert.equal(
       verified.body.findings.map(({ kind, services }: { kind: string; services: string[] }) => [kind, services]),
