@@ -73,13 +73,13 @@ test("C7: what takes all packets from an older service is accepted, and said: he
     assert.is(answer.headers.get("offramp-warning"), 'shadowed;service="old";by="wide"');
     let text = "";
     while (!text.includes("service-shadowed")) text += new TextDecoder().decode((await reader.read()).value);
-    abort.abort();
     const verified = await call("GET", "/api/v1/verify");
     assert.equal(
       verified.body.findings.map(({ kind, services }: { kind: string; services: string[] }) => [kind, services]),
       [["shadowed", ["old", "wide"]]],
     );
     assert.equal([verified.body.rules, verified.body.complete], [2, true]);
+    abort.abort();
   }));
 
 test("C7: what no packet of this site can meet is accepted, because a site may grow, and said", () =>
