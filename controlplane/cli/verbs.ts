@@ -12,6 +12,7 @@ import type { Service } from "../intents/model.ts";
 import { planLines } from "./change-views.ts";
 import { CliError, Client, type ClientOptions, query } from "./client.ts";
 import { print, type Show } from "./output.ts";
+import { type AddOptions, addOptions, servicesOf, warningLines } from "./service-options.ts";
 import { fromAgent, fromStore, plan, readServices, steeringOf } from "./source.ts";
 import { type SessionsView, type StatusView, serviceLines, sessionLines, statusLines } from "./views.ts";
 
@@ -68,38 +69,6 @@ export function sessionsVerb(command: Command): void {
     );
 }
 
-interface AddOptions extends Common {
-  file?: string;
-  ip?: string;
-  app?: string;
-  priority?: string;
-  dst?: string;
-  src?: string;
-  protocol?: string;
-  dport?: string;
-  sport?: string;
-  endpoint?: string;
-  appInitiated?: boolean;
-  replace?: boolean;
-}
-
-/** The form that the options mean. Only what was given is sent: the agent judges it. */
-function serviceOf(name: string | undefined, options: AddOptions): unknown[] {
-  if (options.file !== undefined) {
-    if (name !== undefined) throw new CliError("give a name and options, or --file, not both", 2);
-    return readServices(options.file);
-  }
-  if (name === undefined) throw new CliError("service add needs a name, or --file", 2);
-  const extension = options.appInitiated ? { appInitiated: true } : {};
-  if (options.ip !== undefined || options.app !== undefined) {
-    return [{ name, serviceIP: options.ip, applicationIP: options.app, ...extension }];
-  }
-  const { priority, dst, src, protocol, dport, sport, endpoint } = options;
-  const everyone = (dst ?? "").includes(":") ? "::/0" : "0.0.0.0/0";
-  const rules = { priority, nw_dst: dst, nw_src: src ?? everyone, protocol, tp_dst: dport, tp_src: sport, endpoint };
-  return [{ name, rules, ...extension }];
-}
-
 export function serviceVerb(command: Command, api: (command: Command) => Command): void {
   command.description("add, list and remove services");
   api(command.command("ls"))
@@ -107,30 +76,19 @@ export function serviceVerb(command: Command, api: (command: Command) => Command
     .action(async (options: Common) =>
       print(await new Client(options).get<Service[]>("/service"), serviceLines, options),
     );
-  api(command.command("add"))
-    .argument("[name]")
+  addOptions(api(command.command("add")).argument("[name]"))
     .description("add a service; active when this returns")
-    .option("-f, --file <file>", "one service or a list, YAML or JSON; - is standard input")
-    .option("--ip <address>", "first form: address that UEs use")
-    .option("--app <address>", "first form: address of the application")
-    .option("--priority <n>", "second form: 0..65535, the highest is applied")
-    .option("--dst <prefix>", "second form: destination on the uplink")
-    .option("--src <prefix>", "second form: source on the uplink (default: every UE)")
-    .option("--protocol <p>", "second form: icmp, tcp, udp or the number")
-    .option("--dport <port>", "second form: destination port or range")
-    .option("--sport <port>", "second form: source port or range")
-    .option("--endpoint <to>", "second form: address, address:port, or local")
-    .option("--app-initiated", "the application may speak first")
-    .option("--replace", "change the service if it exists")
     .action(async (name: string | undefined, options: AddOptions) => {
       const client = new Client(options);
       const added: Service[] = [];
       const known = options.replace ? (await client.get<Service[]>("/service")).map((service) => service.name) : [];
-      for (const body of serviceOf(name, options)) {
+      for (const body of servicesOf(name, options)) {
         const given = (body as { name?: unknown }).name;
         const exists = typeof given === "string" && known.includes(given);
         const path = exists ? `/service/${encodeURIComponent(given)}` : "/service";
-        added.push(await client.json<Service>(exists ? "PUT" : "POST", path, body));
+        const response = await client.request(exists ? "PUT" : "POST", path, body);
+        added.push((await response.json()) as Service);
+        for (const line of warningLines(response.headers.get("offramp-warning"))) process.stderr.write(`${line}\n`);
       }
       print(added, serviceLines, options);
     });
