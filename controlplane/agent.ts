@@ -19,9 +19,10 @@ import type { ApiConfig, SiteConfig } from "./config/site.ts";
 import { Dataplanes, type Reloaded } from "./dataplanes/dataplanes.ts";
 import { Problem } from "./errors.ts";
 import { EchoSocket } from "./health/echo-socket.ts";
+import { EndpointHealth } from "./health/endpoints.ts";
 import { probeWith } from "./health/probes.ts";
 import { Watcher } from "./health/watcher.ts";
-import { allUp, type Conditions } from "./intents/conditions.ts";
+import type { Conditions } from "./intents/conditions.ts";
 import { type SiteFacts, siteFacts } from "./intents/context.ts";
 import { DeployedCheck, differenceText } from "./intents/deployed.ts";
 import { Services, type ServicesOptions } from "./intents/services.ts";
@@ -126,10 +127,17 @@ export class Agent {
     const limits = config.backend.limits;
     const { guard } = this.#options;
     const functions = this.#functions(events, () => services);
+    const health = this.#health(dataplane, events, () => services);
     const conditions: Conditions = {
-      ...allUp,
+      endpoint: (service, endpoint) => health.endpoint(service, endpoint),
       vnf: (address) => functions.state(address),
-      inForce: (all) => functions.follow(all),
+      prepare: (all) => health.prepare(all),
+      // Each reads them from the beginning.
+      inForce: (all) => {
+        const list = [...all];
+        health.inForce(list);
+        functions.follow(list);
+      },
     };
     const services: Services = new Services({
       ...servicesAt(() => dataplanes.config),
@@ -160,6 +168,8 @@ export class Agent {
       ready: () => this.#missing.size === 0,
       differences: () => deployed.found,
       limits,
+      health: () => health.views(),
+      probes: () => health.probes(),
       ...(runtime && { runtime: () => runtime.counters() }),
       version,
     });
@@ -179,6 +189,7 @@ export class Agent {
       runtime.start();
       this.#undo.push(() => runtime.stop());
     }
+    this.#undo.push(() => health.stop());
     await services.start();
     sets.start();
     this.#undo.push(() => sets.stop());
@@ -205,6 +216,7 @@ export class Agent {
       backend: config.backend,
       dataplanes,
       reload,
+      health,
       events,
       metrics,
       missing,
@@ -247,6 +259,22 @@ export class Agent {
     this.#options.log.info(reloaded, "reloaded");
     this.#events?.publish({ type: "reloaded", time: Date.now(), ...reloaded });
     return reloaded;
+  }
+
+  #health(dataplane: Dataplane, events: EventHub, services: () => Services): EndpointHealth {
+    const { log } = this.#options;
+    const echo = new EchoSocket();
+    return new EndpointHealth({
+      watcher: new Watcher(probeWith(echo)),
+      services,
+      dataplane,
+      publish: (event) => {
+        log.info(event, event.type);
+        events.publish(event);
+      },
+      failed: (error) => log.error({ err: error }, "a change of endpoints could not be applied; trying again"),
+      closed: () => echo.close(),
+    });
   }
 
   /** At most once a minute and data plane: a flood must not fill the log. */

@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import type { BackendConfig, Dataplane } from "../../dataplane/dataplane.ts";
 import type { SlowPath } from "../../dataplane/slow-path.ts";
 import type { Dataplanes, Reloaded } from "../dataplanes/dataplanes.ts";
+import type { EndpointHealth } from "../health/endpoints.ts";
 import type { DeployedCheck } from "../intents/deployed.ts";
 import type { Services } from "../intents/services.ts";
 import type { ServiceSets } from "../intents/sets.ts";
@@ -27,6 +28,7 @@ export interface ApiContext {
   dataplanes: DataplaneSet;
   /** @throws Problem */
   reload(): Promise<Reloaded>;
+  health: Pick<EndpointHealth, "views" | "indexOf">;
   events: EventHub;
   metrics: Metrics;
   /** Absent where the back end cannot capture. */

@@ -16,6 +16,7 @@ import { Problem } from "../errors.ts";
 import { chainRoutes } from "./chain-routes.ts";
 import type { ApiContext, Server } from "./context.ts";
 import { dataplaneRoutes } from "./dataplane-routes.ts";
+import { endpointRoutes } from "./endpoint-routes.ts";
 import { guard, requester } from "./guard.ts";
 import { healthRoutes } from "./health-routes.ts";
 import { managementRoutes } from "./management-routes.ts";
@@ -183,6 +184,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   streamRoutes(app, routed);
   monitorRoutes(app, routed);
   traceRoutes(app, routed);
+  endpointRoutes(app, routed);
   healthRoutes(app, routed);
   await app.ready();
   return app;

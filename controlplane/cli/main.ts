@@ -14,6 +14,7 @@ import { checkVerb } from "./check.ts";
 import { CliError, defaultApi } from "./client.ts";
 import { dataplaneVerb, reloadVerb } from "./dataplane.ts";
 import { elsewhere } from "./elsewhere.ts";
+import { healthVerb } from "./endpoints.ts";
 import { monitorVerb } from "./monitor.ts";
 import { traceVerb } from "./trace.ts";
 import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb } from "./verbs.ts";
@@ -60,6 +61,7 @@ export function program(): Command {
   statusVerb(api(offramp.command("status")));
   sessionsVerb(api(offramp.command("sessions")));
   serviceVerb(offramp.command("service"), api);
+  healthVerb(api(offramp.command("health")));
   applyVerb(api(offramp.command("apply")));
   confirmVerb(api(offramp.command("confirm")));
   rollbackVerb(api(offramp.command("rollback")));

@@ -11,6 +11,7 @@ import { messageOf } from "../errors.ts";
 import type { Service } from "../intents/model.ts";
 import { planLines } from "./change-views.ts";
 import { CliError, Client, type ClientOptions, query } from "./client.ts";
+import { drainVerb, type HealthView } from "./endpoints.ts";
 import { print, type Show } from "./output.ts";
 import { type AddOptions, addOptions, servicesOf, warningLines } from "./service-options.ts";
 import { fromAgent, fromStore, plan, readServices, steeringOf } from "./source.ts";
@@ -73,9 +74,12 @@ export function serviceVerb(command: Command, api: (command: Command) => Command
   command.description("add, list and remove services");
   api(command.command("ls"))
     .description("list all services")
-    .action(async (options: Common) =>
-      print(await new Client(options).get<Service[]>("/service"), serviceLines, options),
-    );
+    .action(async (options: Common) => {
+      const client = new Client(options);
+      const services = await client.get<Service[]>("/service");
+      const health = options.json ? [] : await client.get<HealthView[]>("/api/v1/health");
+      print(services, (list) => serviceLines(list, health), options);
+    });
   addOptions(api(command.command("add")).argument("[name]"))
     .description("add a service; active when this returns")
     .action(async (name: string | undefined, options: AddOptions) => {
@@ -90,8 +94,9 @@ export function serviceVerb(command: Command, api: (command: Command) => Command
         added.push((await response.json()) as Service);
         for (const line of warningLines(response.headers.get("offramp-warning"))) process.stderr.write(`${line}\n`);
       }
-      print(added, serviceLines, options);
+      print(added, (list) => serviceLines(list), options);
     });
+  drainVerb(api(command.command("drain")));
   api(command.command("rm"))
     .argument("<name>", "name, or service IP")
     .description("remove a service; its flows run on to their end")

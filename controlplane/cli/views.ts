@@ -6,6 +6,7 @@
 import type { DataplaneStatus } from "../../dataplane/dataplane.ts";
 import type { Hop, Range, SteeringRule, Treatment } from "../../dataplane/steering.ts";
 import { type ChainEntry, isAddressService, type Service } from "../intents/model.ts";
+import { type HealthView, healthyText } from "./endpoints.ts";
 import { age, number, plural, table } from "./output.ts";
 
 export interface SessionView {
@@ -145,15 +146,17 @@ const outcomeText = (service: Service): string => {
   return parts.join("; ");
 };
 
-export function serviceLines(services: Service[]): string[] {
+/** With `health`, how many endpoints of each take new connections. */
+export function serviceLines(services: Service[], health?: readonly HealthView[]): string[] {
   if (services.length === 0) return ["no services"];
   const rows = services.map((service) => [
     service.name,
     String(isAddressService(service) ? 100 : service.rules.priority),
     matchText(service),
+    ...(health ? [healthyText(health, service.name)] : []),
     outcomeText(service),
   ]);
-  return table(["NAME", "PRIORITY", "MATCH", "ENDPOINT"], rows);
+  return table(["NAME", "PRIORITY", "MATCH", ...(health ? ["HEALTHY"] : []), "ENDPOINT"], rows);
 }
 
 const endOf = (address: string, port: string | number | undefined): string =>

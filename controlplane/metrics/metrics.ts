@@ -8,6 +8,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { counters as table } from "../../dataplane/counters.ts";
 import type { Dataplane, Limits, Mode } from "../../dataplane/dataplane.ts";
+import type { ServiceView } from "../health/endpoints.ts";
 
 export interface MetricsSources {
   dataplane: Pick<Dataplane, "counters" | "serviceCounters" | "status">;
@@ -19,6 +20,8 @@ export interface MetricsSources {
   /** Where the data plane does not hold what was applied, at the last look. */
   differences?: () => number | undefined;
   limits: Limits;
+  health: () => ServiceView[];
+  probes: () => { answered: number; failed: number };
   /** Numbers of the sessions runtime; those named in `levels` may fall. */
   runtime?: () => Record<string, number>;
   version: string;
@@ -56,6 +59,7 @@ export class Metrics {
     for (const table of ["sessions", "flows", "rules"] as const) limit.set({ table }, sources.limits[table]);
     this.#packets(registers);
     this.#services(registers);
+    this.#health(registers);
     this.#dataplanes(registers);
     this.#runtime(registers);
   }
@@ -119,6 +123,34 @@ export class Metrics {
         const all = functions?.() ?? [];
         for (const state of ["up", "down"] as const)
           this.set({ state }, all.filter((one) => one.state === state).length);
+      },
+    });
+  }
+
+  #health(registers: Registry[]): void {
+    const { health, probes } = this.sources;
+    new Gauge({
+      name: "offramp_service_endpoints",
+      help: "Endpoints of a service with health, by state; with none up the service stands aside",
+      labelNames: ["service", "state"],
+      registers,
+      collect() {
+        this.reset();
+        for (const { service, health: asked, endpoints } of health()) {
+          if (!asked) continue;
+          for (const state of ["up", "draining", "down", "unknown"]) this.set({ service, state }, 0);
+          for (const { state } of endpoints) this.inc({ service, state });
+        }
+      },
+    });
+    new Counter({
+      name: "offramp_health_probes_total",
+      help: "Probes of endpoints by whether they were answered as they should be",
+      labelNames: ["result"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [result, count] of Object.entries(probes())) this.inc({ result }, count);
       },
     });
   }
