@@ -60,8 +60,9 @@ export function drainVerb(command: Command): void {
     });
 }
 
-/** `2/3`, `0/2 aside`; "" for services without endpoints. */
+/** `2/3`, `0/2 aside`; `-` where nobody asks and nothing drains. */
 export function healthyText(views: readonly HealthView[], service: string): string {
   const view = views.find((one) => one.service === service);
-  return view ? `${view.up}/${view.endpoints.length}${view.state === "aside" ? " aside" : ""}` : "-";
+  if (!view || (!view.health && view.up === view.endpoints.length)) return "-";
+  return `${view.up}/${view.endpoints.length}${view.state === "aside" ? " aside" : ""}`;
 }

@@ -86,9 +86,9 @@ test("service add, ls and rm, both forms", () =>
     assert.is(
       (await offramp(["service", "ls"], on(running))).out,
       [
-        "NAME   PRIORITY  MATCH                             ENDPOINT",
-        "web    100       203.0.113.80                      10.60.0.80",
-        "cache  200       203.0.113.0/24 proto tcp port 80  10.60.0.90:3128",
+        "NAME   PRIORITY  MATCH                             HEALTHY  ENDPOINT",
+        "web    100       203.0.113.80                      -        10.60.0.80",
+        "cache  200       203.0.113.0/24 proto tcp port 80  -        10.60.0.90:3128",
         "",
       ].join("\n"),
     );
