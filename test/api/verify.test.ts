@@ -79,6 +79,7 @@ test("C7: what takes all packets from an older service is accepted, and said: he
       [["shadowed", ["old", "wide"]]],
     );
     assert.equal([verified.body.rules, verified.body.complete], [2, true]);
+    assert.equal(verified.body.deployed, { agrees: true, differences: [] });
     abort.abort();
   }));
 
