@@ -5,8 +5,11 @@
  * Needs root. Runs in a network namespace of its own.
  */
 import { fileURLToPath } from "node:url";
+import pino from "pino";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Agent } from "../../controlplane/agent.ts";
+import { parseSite } from "../../controlplane/config/load.ts";
 import { tableChanges } from "../../controlplane/intents/tables.ts";
 import { BpfMap } from "../../dataplane/ebpf/bpf-map.ts";
 import { describe } from "../../dataplane/ebpf/describe.ts";
@@ -16,7 +19,7 @@ import { root } from "../../dataplane/ebpf/layout.ts";
 import { linkOrNone } from "../../dataplane/ebpf/netdev.ts";
 import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
 import { inNamespace, ip } from "../ebpf/namespace.ts";
-import { backend, makeSite, web } from "../ebpf/site.ts";
+import { backend, makeSite, state, web } from "../ebpf/site.ts";
 
 inNamespace(fileURLToPath(import.meta.url));
 
@@ -158,31 +161,53 @@ test("prefixes, chains, treatments and the prefilter as well, missing, changed o
   }
 });
 
-test("ten thousand rules are read back and compared", async () => {
+test("ten thousand services by one request, one changed among them, and back; the tables hold each", async () => {
   await dataplane.down({ unwire: true });
-  const large = new EbpfDataplane({ ...backend, limits: { ...backend.limits, rules: 10_000 } });
-  await large.start();
+  const site = parseSite(`site: { name: many, stateDir: ${state}/many }
+dataplanes: [{ name: s1, access: acc0, core: cor0 }]
+limits: { sessions: 1024, flows: 4096, rules: 10000 }
+apps: { interface: apps0, address: 10.60.0.1/24 }
+api: { listen: 127.0.0.1:0 }
+`);
+  let large: EbpfDataplane | undefined;
+  const agent = new Agent({
+    config: site,
+    backend: (config) => {
+      large = new EbpfDataplane(config);
+      return { dataplane: large };
+    },
+    log: pino({ level: "silent" }),
+  });
+  await agent.start();
+  const call = async (method: string, path: string, body?: unknown) => {
+    const headers: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
+    const answer = await fetch(`${agent.address()}${path}`, { method, headers, body: JSON.stringify(body) });
+    return (await answer.json()) as { agrees?: boolean; added?: string[]; changed?: string[]; revision?: number };
+  };
+  const agrees = async () => assert.equal(await call("GET", "/api/v1/deployed"), { agrees: true, differences: [] });
   try {
-    const rules = Array.from(
-      { length: 10_000 },
-      (_, n): SteeringRule => ({
-        ...web,
-        id: n + 1,
-        service: n + 1,
-        name: `s${n}`,
-        match: { destination: [`198.${18 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}/32`] },
-      }),
-    );
-    await large.apply({ rules, protect: [] });
-    assert.equal(await large.differences({ rules, protect: [] }), []);
-    const one = rules.with(7000, { ...(rules[7000] as SteeringRule), endpoints: [{ address: "10.60.0.99" }] });
-    const found = await large.differences({ rules: one, protect: [] });
+    const many = Array.from({ length: 10_000 }, (_, n) => ({
+      name: `s${n}`,
+      serviceIP: `198.18.${n >> 8}.${n & 255}`,
+      applicationIP: `10.60.0.${(n % 200) + 2}`,
+    }));
+    assert.is((await call("PUT", "/api/v1/services", many)).added?.length, 10_000);
+    await agrees();
+    const one = many.map((each, n) => (n === 7000 ? { ...each, applicationIP: "10.60.0.250" } : each));
+    assert.equal((await call("PUT", "/api/v1/services?confirm=600", one)).changed, ["s7000"]);
+    await agrees();
+    const before = agent.services?.applied;
+    assert.ok(before && large);
+    assert.equal((await call("POST", "/api/v1/rollback", {})).changed, ["s7000"]);
+    await agrees();
+    const found = await large.differences(before);
     assert.equal(
       found.map(({ key }) => key),
-      ['rule 7001 "s7000"'],
+      [`rule 7001 "s7000"`],
     );
   } finally {
-    await large.down({ unwire: true });
+    await agent.stop();
+    await large?.down({ unwire: true });
   }
 });
 
