@@ -34,6 +34,8 @@ export interface Tunnel {
   vlans: number[];
   /** Of the PDU Session Container, where there is one (TS 38.415). */
   qfi?: number;
+  /** The outer IPv4 header checksum is wrong: it passes, and teaches nothing. */
+  unsound?: true;
 }
 
 export interface Link {
@@ -148,28 +150,41 @@ function transport({ payload, protocol, fragment }: Ip): Partial<PacketFields> {
   return {};
 }
 
-/** A T-PDU, or a packet of an app. */
+/** A T-PDU, or a packet of an app. Its addresses are read even where its lengths are wrong. */
 function readPacket(view: DataView): PacketFields | string {
-  const ip = readIp(view);
-  if (typeof ip === "string") return ip;
-  const { payload, header, options, ...packet } = ip;
-  const v4 = (view.getUint8(0) & 0xf0) === 0x40;
-  const wrong = v4
-    ? options
-      ? "IPv4 options"
-      : view.getUint16(2) !== view.byteLength
-        ? "a total length that is not the packet's"
-        : sum(view, 20) !== 0xffff
-          ? "a wrong IPv4 header checksum"
-          : undefined
-    : view.getUint16(4) + 40 !== view.byteLength
-      ? "a payload length that is not the packet's"
-      : undefined;
+  const version = view.byteLength > 0 ? view.getUint8(0) >> 4 : 0;
+  if (version !== 4 && version !== 6) return "neither IPv4 nor IPv6";
+  const v4 = version === 4;
+  const size = v4 ? 20 : 40;
+  if (view.byteLength < size) return `an IPv${version} header that is cut off`;
+  const stated = v4 ? view.getUint16(2) : view.getUint16(4) + 40;
+  const plain = v4 ? view.getUint8(0) === 0x45 : true;
+  const wrong = !plain
+    ? "IPv4 options, or a header length that is impossible"
+    : stated !== view.byteLength
+      ? "a length that is not the packet's"
+      : v4 && sum(view, 20) !== 0xffff
+        ? "a wrong IPv4 header checksum"
+        : undefined;
   const lifetime = view.getUint8(v4 ? 8 : 7);
-  const family = packet.protocol === (v4 ? 58 : 1) ? "ICMP of the other family" : undefined;
-  const unfit = wrong ?? (lifetime < 2 ? `a ${v4 ? "TTL" : "hop limit"} of ${lifetime}` : undefined) ?? family;
+  const mortal = lifetime < 2 ? `a ${v4 ? "TTL" : "hop limit"} of ${lifetime}` : undefined;
+  const ip = wrong ? "" : readIp(view);
+  if (typeof ip === "string") {
+    const ends = v4 ? [address(view, 12, 4), address(view, 16, 4)] : [address(view, 8, 6), address(view, 24, 6)];
+    const protocol = view.getUint8(v4 ? 9 : 6);
+    return { source: ends[0]!, destination: ends[1]!, protocol, ...guessed(view, size, protocol), unfit: wrong ?? ip };
+  }
+  const { payload: _, header: __, options: ___, ...packet } = ip;
   const more = transport(ip);
-  return { ...packet, ...more, ...((unfit ?? more.unfit) && { unfit: unfit ?? more.unfit }) };
+  const family = packet.protocol === (v4 ? 58 : 1) ? "ICMP of the other family" : undefined;
+  const unfit = mortal ?? family ?? more.unfit;
+  return { ...packet, ...more, ...(unfit && { unfit }) };
+}
+
+/** Where the ports of an unfit packet would be: what goes to a protected prefix is named by them. */
+function guessed(view: DataView, at: number, protocol: number): Partial<PacketFields> {
+  if (protocol !== 17 || view.byteLength < at + 4) return {};
+  return { sourcePort: view.getUint16(at), destinationPort: view.getUint16(at + 2) };
 }
 
 /** The T-PDU behind a GTP-U header. `end`: octets of the GTP-U message. */
@@ -309,7 +324,15 @@ export function decodeFrame(frame: Uint8Array): Decoded {
     return { ...gtpu, link, tunnel: { teid, source, destination, vlans: link.vlans } };
   }
   const { teid, qfi } = gtpu;
-  const tunnel = { teid, source, destination, vlans: link.vlans, ...(qfi !== undefined && { qfi }) };
+  const unsound = type === 0x0800 && sum(payload, 20) !== 0xffff;
+  const tunnel: Tunnel = {
+    teid,
+    source,
+    destination,
+    vlans: link.vlans,
+    ...(qfi !== undefined && { qfi }),
+    ...(unsound && { unsound }),
+  };
   const inner = readPacket(gtpu.payload);
   if (typeof inner === "string") {
     const counters = ["pass_no_rule", "pass_downlink", "pass_inner_malformed", "pass_unproven", "pass_not_own_source"];

@@ -223,12 +223,28 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
     if (tunnel === "claim") {
       return end("passes: the tunnel claims this UE's address, and is not proven yet", "pass_unproven", ...unlikely);
     }
+    if ((tunnel === "unknown" || movedFrom) && subject.tunnel?.unsound) {
+      return end(
+        "passes, and teaches nothing: its outer header checksum is wrong",
+        "pass_malformed",
+        ...unlikely,
+        "pass_no_rule",
+      );
+    }
     if ((tunnel === "unknown" || movedFrom) && refused) {
       return end(`passes, and teaches nothing: ${who}`, "pass_peer_refused", "pass_no_rule", ...unlikely);
     }
     if (tunnel === "unknown" && session?.uplink) {
       const text = "passes: the UE is known in another tunnel, so this one only claims its address";
-      return end(text, "pass_unproven", "pass_peer_refused", "pass_table_full", ...unlikely);
+      return end(
+        text,
+        "pass_unproven",
+        "pass_peer_refused",
+        "pass_table_full",
+        "pass_no_rule",
+        "pass_malformed",
+        ...unlikely,
+      );
     }
     if (tunnel === "unknown" && session) unlikely.push("pass_unproven");
     if (tunnel === "unknown" || movedFrom) unlikely.push("pass_peer_refused", "pass_table_full", "pass_malformed");
@@ -281,7 +297,7 @@ function walkDownlink(steering: Steering, subject: WalkSubject, known?: Known): 
   const learns = ["pass_peer_refused", "pass_malformed", "pass_table_full", "pass_unproven", "pass_no_rule"];
   return {
     ...none,
-    verdicts: refused ? ["pass_peer_refused", "pass_downlink"] : ["pass_downlink", ...ping, ...learns],
+    verdicts: refused ? ["pass_peer_refused", "pass_downlink", ...learns] : ["pass_downlink", ...ping, ...learns],
     text: "passes to the base station: everything from the core does, and is learnt from",
   };
 }

@@ -44,7 +44,13 @@ const steering: Steering = {
   protect: [],
 };
 
-const tunnel = { teid: 0x1234, source: "198.18.1.2", destination: "198.18.2.2", vlans: [] as number[] };
+const tunnel = {
+  teid: 0x1234,
+  source: "198.18.1.2",
+  destination: "198.18.2.2",
+  vlans: [] as number[],
+  unsound: true as const,
+};
 const packet4 = {
   source: "10.45.0.2",
   destination: "203.0.113.80",
