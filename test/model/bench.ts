@@ -61,8 +61,8 @@ export class Bench {
     this.object = BpfObject.load(objectPath, { constants: { DATAPLANE: 0, HZ: hz }, inner: { rules: template } });
     template.close();
     this.programs = {
-      access: this.object.program("access"),
-      core: this.object.program("core"),
+      access: this.object.program(config.ethernet ? "ether_access" : "access"),
+      core: this.object.program(config.ethernet ? "ether_core" : "core"),
       return: this.object.program("from_apps"),
     };
     const ports = this.object.map("ports");
@@ -74,6 +74,7 @@ export class Bench {
   configure(config: ModelConfig): void {
     const { pinger } = config;
     const flags =
+      (config.ethernet ? c.CONFIG_ETHERNET : 0) |
       (config.accessPeers ? c.CONFIG_ACCESS_PEERS : 0) |
       (config.corePeers ? c.CONFIG_CORE_PEERS : 0) |
       (config.uePools ? c.CONFIG_UE_POOLS : 0) |

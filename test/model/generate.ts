@@ -66,7 +66,7 @@ const link = (r: Random, ue: Ue): Layers => {
   return [eth({ type: type ?? (tags.length ? 0x8100 : undefined) }), tags.map((id) => vlan(id))];
 };
 
-const raw = (bytes: Uint8Array, kind: string): Layer => ({ kind, build: () => bytes });
+export const raw = (bytes: Uint8Array, kind: string): Layer => ({ kind, build: () => bytes });
 
 /** Something to say over IP; `up`: from the UE. Returns the layers behind the IP header. */
 function transport(
@@ -135,7 +135,7 @@ function transport(
 }
 
 /** One inner packet, perhaps cut into fragments. */
-function inner(r: Random, ue: Ue, up: boolean): Uint8Array[] {
+export function inner(r: Random, ue: Ue, up: boolean): Uint8Array[] {
   const v6 = ue.v6 !== undefined && (ue.v4 === undefined || r.oneIn(2));
   const own = (v6 ? ue.v6 : ue.v4) ?? "10.45.0.1";
   const mine = r.oneIn(30) ? r.pick(["10.45.0.3", "10.46.0.9", "192.0.2.7", "0.0.0.0", "127.0.0.1", "224.0.0.1"]) : own;
@@ -252,7 +252,7 @@ function answer(r: Random, ue: Ue): Uint8Array {
   ]);
 }
 
-function fromApp(r: Random, ue: Ue): Uint8Array[] {
+export function fromApp(r: Random, ue: Ue): Uint8Array[] {
   const v6 = ue.v6 !== undefined && (ue.v4 === undefined || r.oneIn(2));
   const own = (v6 ? ue.v6 : ue.v4) ?? "10.45.0.1";
   const [app, port] = v6
@@ -285,7 +285,7 @@ function fromApp(r: Random, ue: Ue): Uint8Array[] {
   return [frame([eth(), base, layers, r.oneIn(20) ? zeros(r.below(12)) : []])];
 }
 
-function plain(r: Random): Uint8Array {
+export function plain(r: Random): Uint8Array {
   return frame(
     r.pick([
       () => [eth(), arp()],
@@ -308,7 +308,7 @@ function plain(r: Random): Uint8Array {
 }
 
 /** What an app would answer to a packet that it got: everything turned round. */
-function answerTo(r: Random, taken: Uint8Array): Uint8Array {
+export function answerTo(r: Random, taken: Uint8Array): Uint8Array {
   const out = taken.slice();
   const swap = (a: number, b: number, size: number) => {
     const first = out.slice(a, a + size);

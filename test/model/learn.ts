@@ -15,7 +15,7 @@ const downlinks = [0, 1, 2];
 export const tunnelKey = (endpoint: Address, teid: number, link: number, uplink: boolean): string =>
   `${endpoint}/${teid}/${link}/${uplink ? "up" : "down"}`;
 export const keyOf = (p: Packet, uplink: boolean): string => tunnelKey(p.destination, p.teid, p.link, uplink);
-export const sessionName = (p: Packet): Address => (p.innerVersion === 6 ? prefix64(p.ue) : p.ue);
+export const sessionName = (p: Packet): Address => (p.innerVersion === 6 && !p.ethernet ? prefix64(p.ue) : p.ue);
 export const halfOf = (t: Tunnel, p: Packet): Half | undefined => (p.innerVersion === 6 ? t.v6 : t.v4);
 
 /** Does it carry this family at all, for the present incarnation of its session? What an earlier one left is unknown. */
@@ -27,7 +27,7 @@ export const isBound = (t: Tunnel, p: Packet): boolean => {
 /** Does this tunnel carry the packet's UE? */
 export const isOwn = (t: Tunnel, p: Packet): boolean => halfOf(t, p)?.ue === sessionName(p);
 
-function unicast(a: Address): boolean {
+export function unicast(a: Address): boolean {
   if (isMapped(a)) {
     const first = Number.parseInt(a.slice(24, 26), 16);
     return first !== 0 && first !== 127 && first < 224;
@@ -207,7 +207,7 @@ function newSession(state: State, p: Packet, uplink: boolean): string | undefine
   return undefined;
 }
 
-function peerIsFull(state: State, p: Packet, uplink: boolean): boolean {
+export function peerIsFull(state: State, p: Packet, uplink: boolean): boolean {
   const taught = state.taught.get(`${p.source}/${uplink ? "access" : "core"}`) ?? 0;
   if (taught < state.config.peerSessions) return false;
   count(state, "note_learning_limited");

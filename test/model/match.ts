@@ -53,8 +53,8 @@ function matchesOutside({ match }: SteeringRule, p: Packet, message: number): bo
     inRange(p.link & 0xfff, match.innerVlan) &&
     mac(0, match.destinationMac) &&
     mac(6, match.sourceMac) &&
-    inSome(p.source, match.baseStation) &&
-    inSome(p.destination, match.gateway) &&
+    inSome(p.ethernet ? "" : p.source, match.baseStation) &&
+    inSome(p.ethernet ? "" : p.destination, match.gateway) &&
     inRange(p.teid, match.teid) &&
     inRange(qfiOf(p), match.qfi)
   );

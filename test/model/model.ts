@@ -8,6 +8,7 @@
  */
 import { get16 } from "../packets/bytes.ts";
 import { downlink } from "./downlink.ts";
+import { downlinkEthernet, uplinkEthernet } from "./ethernet.ts";
 import { reply } from "./reply.ts";
 import { count, type Outcome, type Port, type State } from "./state.ts";
 import { uplink } from "./uplink.ts";
@@ -28,11 +29,12 @@ export function model(state: State, port: Port, frame: Uint8Array, actual: Uint8
     outerChecksum: (udp: number) => get16(actual, udp + 6),
     outerPort: (udp: number) => get16(actual, udp),
   };
+  const { ethernet } = state.config;
   const outcome =
     port === "access"
-      ? uplink(state, frame, oracle)
+      ? (ethernet ? uplinkEthernet : uplink)(state, frame, oracle)
       : port === "core"
-        ? downlink(state, frame)
+        ? (ethernet ? downlinkEthernet : downlink)(state, frame)
         : reply(state, frame, oracle);
   if (!outcome.or) count(state, outcome.counter);
   return outcome;

@@ -39,6 +39,8 @@ export interface Packet {
   fragment: "none" | "first" | "later";
   dontFragment: boolean;
   dscp: number;
+  /** Came without a tunnel: source and destination are stations. */
+  ethernet?: boolean;
   /** ICMP, but no echo: its type. */
   icmpOther?: number;
 }
@@ -64,7 +66,7 @@ export function inPrefix(a: Address, prefix: { address: Address; bits: number })
   return Number.parseInt(a[whole] ?? "0", 16) >> shift === Number.parseInt(prefix.address[whole] ?? "0", 16) >> shift;
 }
 
-const isTag = (type: number) => type === 0x8100 || type === 0x88a8;
+export const isTag = (type: number) => type === 0x8100 || type === 0x88a8;
 
 /** A packet ("gpdu", "control", "fragment": a later outer fragment) or the name it passes with. */
 export type Read = { packet: Packet; found: "gpdu" | "control" | "fragment" } | string;
@@ -145,7 +147,7 @@ function canonicalPsc(four: Uint8Array, uplink: boolean): Uint8Array {
     : Uint8Array.of(1, type, second, 0);
 }
 
-function readInnerAddresses(p: Packet, uplink: boolean): void {
+export function readInnerAddresses(p: Packet, uplink: boolean): void {
   const { frame, inner, innerLength } = p;
   const version = (frame[inner] ?? 0) >> 4;
   let from: Address;

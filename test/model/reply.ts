@@ -90,6 +90,7 @@ function repaired(ip: Uint8Array): Uint8Array {
 /** The bearer's header around the inner packet, lengths and checksums complete. */
 function encapsulate(bearer: Bearer, ip: Uint8Array, oracle: ReplyOracle, flow: Flow, error: boolean): Uint8Array {
   const head = bearer.header.slice();
+  if (bearer.overhead === 0) return concat(head, ip); // to a station
   const { l3, v6 } = bearer;
   const udp = l3 + (v6 ? 40 : 20);
   const udpLength = head.length - udp + ip.length;
@@ -158,7 +159,8 @@ function sendReply(
   if (p.protocol === 6 && p.fragment !== "later") {
     if (p.tcpFlags & 1) flow.fin = true;
     if (p.tcpFlags & 4) flow.rst = true;
-    const limit = mtuAccess - (bearer.v6 ? 64 : 44) - (p.innerVersion === 6 ? 60 : 40);
+    const overhead = state.config.ethernet ? 0 : bearer.v6 ? 64 : 44;
+    const limit = mtuAccess - overhead - (p.innerVersion === 6 ? 60 : 40);
     if (p.tcpFlags & 2 && clampMss(ip, l4, limit)) count(state, "note_mss_clamped");
   }
   if (quoted === undefined) {
@@ -230,7 +232,7 @@ function appSpeaksFirst(state: State, p: Packet, oracle: Oracle): boolean {
   if (p.fragment === "later" || p.icmpOther !== undefined || ![1, 6, 17, 58].includes(p.protocol)) return false;
   const echo = p.protocol === 1 || p.protocol === 58;
   const found = firstForApp(state, p);
-  const session = state.sessions.get(sessionName(p));
+  const session = state.sessions.get(sessionName(p)) ?? state.sessions.get(p.ue);
   const own = session?.bearers[UPLINK];
   if (!found || !session?.uplink || !own) return false;
   const { rule, endpoint, destination } = found;

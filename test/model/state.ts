@@ -16,6 +16,8 @@ export type Port = "access" | "core" | "return";
 export type ModelRule = SteeringRule;
 
 export interface ModelConfig {
+  /** Frames without tunnels (ethernet.ts). */
+  ethernet?: boolean;
   mode: "offload" | "observe" | "bypass";
   mtuAccess: number;
   peerSessions: number;

@@ -2,18 +2,9 @@
  * What must happen to a frame from the base stations?
  */
 import { concat, get16, toHex, u16 } from "../packets/bytes.ts";
-import {
-  errorIndication,
-  halfOf,
-  isBound,
-  isOwn,
-  keyOf,
-  learnUplink,
-  sessionName,
-  uplinkMoved,
-  usableSlot,
-} from "./learn.ts";
+import { errorIndication, halfOf, isBound, isOwn, keyOf, sessionName, usableSlot } from "./learn.ts";
 import { endpointOf, familyOf, nextHopOf, prefixOf, qfiOf, ruleMatches, signallingMatches } from "./match.ts";
+import { type Owner, ownTunnel } from "./owner.ts";
 import { addressOf, inPrefix, isMapped, mapped, type Packet, readInner, readOuter } from "./read.ts";
 import { count, type Flow, type Outcome, type Session, type State, type Tunnel } from "./state.ts";
 import { clampMss, translate, translateQuote } from "./translate.ts";
@@ -226,7 +217,8 @@ function take(state: State, p: Packet, flow: Flow, quoted?: { protocol: number }
   if (p.protocol === 6 && p.fragment !== "later") {
     if (p.tcpFlags & 1) flow.fin = true;
     if (p.tcpFlags & 4) flow.rst = true;
-    const limit = state.config.mtuAccess - (p.v6 ? 64 : 44) - (p.innerVersion === 6 ? 60 : 40);
+    const overhead = p.ethernet ? 0 : p.v6 ? 64 : 44;
+    const limit = state.config.mtuAccess - overhead - (p.innerVersion === 6 ? 60 : 40);
     if (p.tcpFlags & SYN && clampMss(ip, l4, limit)) count(state, "note_mss_clamped");
   }
   if (flow.action === "take") {
@@ -355,24 +347,10 @@ function knownFlow(state: State, p: Packet, key: string): Outcome | "running" | 
   return take(state, p, flow);
 }
 
-export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome {
+/** From the inner packet on; a frame without a tunnel is read in ethernet.ts. */
+export function uplinkPacket(state: State, p: Packet, oracle: Oracle, owner: Owner): Outcome {
+  const { frame } = p;
   const asIs = (counter: string): Outcome => ({ verdict: "redirect", frame, counter });
-  if (state.config.mode === "bypass") return asIs("pass_bypass");
-  const read = readOuter(frame, true);
-  if (typeof read === "string") return asIs(read);
-  const p = read.packet;
-  if (read.found === "control") {
-    const first = state.config.mode === "offload" && state.rules.find((rule) => signallingMatches(rule, p));
-    const refused = first && first.action === "drop" ? dropped(p) : undefined;
-    if (p.message !== 26) return refused ?? asIs("pass_gtpu_control");
-    const { counter, or } = errorIndication(state, p, true);
-    const absorbed = counter.startsWith("drop");
-    if (refused && !absorbed && !or) return refused;
-    const told: Outcome = { verdict: absorbed ? "drop" : "redirect", frame, counter };
-    return { ...(absorbed ? told : (refused ?? told)), or: or ? { verdict: "drop", counter: or } : undefined };
-  }
-  if (read.found === "fragment") return outerFragment(state, p);
-  if (p.fragment === "first") return outerFragment(state, p);
   if (p.innerVersion === 0) return asIs("pass_no_rule");
   const offload = state.config.mode === "offload";
   if (offload && state.config.protect.some((prefix) => inPrefix(p.remote, prefix))) {
@@ -396,21 +374,8 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
     if (known === "running") running = true;
     else if (known) return known;
   }
-  let t = state.tunnels.get(keyOf(p, true));
-  if (!t || !isBound(t, p)) {
-    const refused = learnUplink(state, p);
-    if (refused !== undefined) return asIs(refused);
-    t = state.tunnels.get(keyOf(p, true));
-    if (!t) return asIs("pass_unproven");
-  } else {
-    if (!isOwn(t, p)) return asIs("pass_not_own_source");
-    t.lastSeen = ++state.clock;
-    if (halfOf(t, p)?.candidate) return asIs("pass_unproven");
-    if (t.peer !== p.source) {
-      const refused = uplinkMoved(state, p, t);
-      if (refused !== undefined) return asIs(refused);
-    }
-  }
+  const t = owner(state, p, mayMatch);
+  if (typeof t === "string") return asIs(t);
   if (!mayMatch) return asIs("pass_no_rule");
   if (p.icmpOther !== undefined) {
     const about = offload ? quotedFlow(state, p) : undefined;
@@ -435,4 +400,25 @@ export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome
   if (!offload) return asIs("pass_observe");
   rememberFirst(state, p, key);
   return take(state, p, flow);
+}
+
+export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome {
+  const asIs = (counter: string): Outcome => ({ verdict: "redirect", frame, counter });
+  if (state.config.mode === "bypass") return asIs("pass_bypass");
+  const read = readOuter(frame, true);
+  if (typeof read === "string") return asIs(read);
+  const p = read.packet;
+  if (read.found === "control") {
+    const first = state.config.mode === "offload" && state.rules.find((rule) => signallingMatches(rule, p));
+    const refused = first && first.action === "drop" ? dropped(p) : undefined;
+    if (p.message !== 26) return refused ?? asIs("pass_gtpu_control");
+    const { counter, or } = errorIndication(state, p, true);
+    const absorbed = counter.startsWith("drop");
+    if (refused && !absorbed && !or) return refused;
+    const told: Outcome = { verdict: absorbed ? "drop" : "redirect", frame, counter };
+    return { ...(absorbed ? told : (refused ?? told)), or: or ? { verdict: "drop", counter: or } : undefined };
+  }
+  if (read.found === "fragment") return outerFragment(state, p);
+  if (p.fragment === "first") return outerFragment(state, p);
+  return uplinkPacket(state, p, oracle, ownTunnel);
 }

@@ -283,12 +283,15 @@ INLINE int enter_flow(struct packet *p, struct flow_pair *pair, struct session *
 		f->translated_ue_port = back.ue_port;
 	set_deltas(f, &p->remote, &f->translated, p->remote_port, f->translated_port, p->ue_port, f->translated_ue_port,
 		   p->protocol);
-	if (bpf_map_update_elem(&flows, &key, f, BPF_ANY)) {
-		bpf_map_delete_elem(&flows, &back);
-		return 0;
+	if (!bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST)) {
+		__sync_fetch_and_add(&s->flows, 1);
+		return 1;
 	}
-	__sync_fetch_and_add(&s->flows, 1);
-	return 1;
+	/* another of the service's endpoints speaks to the same port: it is counted already */
+	if (!bpf_map_update_elem(&flows, &key, f, BPF_EXIST))
+		return 1;
+	bpf_map_delete_elem(&flows, &back);
+	return 0;
 }
 
 /* Could an app's replies come back? Returns 0, or the counter to pass with; says when the downlink is wanted. */
