@@ -3,7 +3,7 @@
  *
  * `bin/offramp lab` and `npm start` run this. A phone attaches through Offramp; its request is answered by the
  * Internet; a service is added; the same request is answered by the edge app, which sees the phone's own address;
- * everything else stays as it was. With `--once` it ends there with 0, or with 1 when anything differed; else the lab
+ * everything else stays as it was, but for what a chain leads through two Linux machines on its way. With `--once` it ends there with 0, or with 1 when anything differed; else the lab
  * stays up until Ctrl-C.
  *
  * The Internet is put 15 ms away (by netem; where the kernel has none, its servers wait that long), so that the two
@@ -11,11 +11,14 @@
  */
 import { Appliance } from "./appliance.ts";
 import type { HttpAnswer } from "./client.ts";
+import { configureFunctions, functionAddress, passed, plugFunctions, vxlanAddress } from "./functions.ts";
 import { edgeOnly, internet, Lab, type Ue } from "./lab.ts";
 import { sleep } from "./netns.ts";
 import { pattern, sha256 } from "./pattern.ts";
 
 const distanceMs = 15;
+/** Machines on the apps' network that forward, for chains. */
+const functions = [1, 2];
 
 interface Row {
   request: string;
@@ -82,6 +85,8 @@ function hints(lab: Lab, appliance: Appliance, ue: Ue): void {
       "its packets, from the program itself (then ask again as the phone)",
       `${inside("tof")} bin/offramp capture --ue ${ue.ip} --layer both --count 10 -w /tmp/offramp.pcapng`,
     ],
+    ["what happens, as it happens", `${inside("tof")} bin/offramp monitor`],
+    ["does any rule never act?", `${inside("tof")} bin/offramp verify`],
     ["all to the core, at once", `${inside("tof")} bin/offramp bypass on`],
     ["and as configured again", `${inside("tof")} bin/offramp bypass off`],
     ["kill the control plane; traffic goes on", `kill -9 ${appliance.process?.pid ?? ""}`],
@@ -117,12 +122,25 @@ async function scene(lab: Lab, appliance: Appliance): Promise<{ ue: Ue; fine: bo
   say(`6. A service whose address exists nowhere else: ${edgeOnly.service}`);
   await appliance.addService({ name: "local", serviceIP: edgeOnly.service, applicationIP: lab.app.address });
   await check("only at the edge", `http://${edgeOnly.service}/`, "edge");
-  say("7. kill -9 of the control plane: programs and tables go on in the kernel");
+  const through = functions.map(functionAddress);
+  say(`7. A chain: what goes to ${internet.other} passes ${through.join(" and ")}, and goes on in its tunnel`);
+  await appliance.addService({
+    name: "guarded",
+    rules: { priority: 200, nw_dst: internet.other, nw_src: "0.0.0.0/0" },
+    chain: { ue_net: through, net_ue: [...through].reverse() },
+  });
+  await configureFunctions(lab, appliance, functions.length, "guarded");
+  await check("through two functions", `http://${internet.other}/`, "internet");
+  const met = await Promise.all(functions.map((n) => passed(lab, n)));
+  const chained = met.every((packets) => packets > 0);
+  say(`   ${chained ? "ok  " : "FAIL"} Linux machines that only forward; they saw ${met.join(" and ")} packets`);
+  await appliance.api("DELETE", "/service/guarded");
+  say("8. kill -9 of the control plane: programs and tables go on in the kernel");
   await appliance.kill();
   await check("control plane dead", www, "edge");
   await appliance.start();
   await check("control plane back", www, "edge");
-  say("8. DELETE /service/www");
+  say("9. DELETE /service/www");
   await appliance.api("DELETE", "/service/www");
   await check("service gone", www, "internet");
   say("\nserved by what:");
@@ -130,7 +148,7 @@ async function scene(lab: Lab, appliance: Appliance): Promise<{ ue: Ue; fine: bo
     say(`   ${row.request.padEnd(22)} ${row.by.padEnd(10)} ${row.ms.toFixed(1).padStart(7)} ms`);
   }
   await appliance.addService(service);
-  return { ue, fine: intact && rows.every((row) => good(row, ue)) };
+  return { ue, fine: intact && chained && rows.every((row) => good(row, ue)) };
 }
 
 export async function main(argv: string[]): Promise<number> {
@@ -146,8 +164,9 @@ export async function main(argv: string[]): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => interrupted());
   say("1. A phone, a base station, a core, the Internet and an edge app, each in a network namespace ...");
   const lab = await Lab.create({ ...(once ? {} : { name: "lab" }), internetDistanceMs: distanceMs });
-  const appliance = new Appliance(lab);
+  const appliance = new Appliance(lab, { extra: { vxlan: { address: vxlanAddress } } });
   try {
+    await plugFunctions(lab, functions.length);
     const outcome = await Promise.race([scene(lab, appliance), interrupt]);
     if (!outcome) return 130;
     say(outcome.fine ? "\nAll as it should be." : "\nNot as it should be.");
