@@ -222,7 +222,7 @@ export function explain(
   tracer?: Tracer,
   nameOf: (service: number) => string | undefined = () => undefined,
 ): Trace {
-  const plugin = new Map(tracer?.status().map((one) => [one.name, (one as { plugin?: string }).plugin]));
+  const plugin = new Map(tracer?.status().map((one) => [one.name, one.plugin]));
   const subject = subjectOf(request, tracer, (name) => plugin.get(name ?? "") === "ethernet");
   const { way, dataplane, decoded, frame, assumed } = subject;
   const planes = tracer?.status().map(({ name }) => name) ?? [...(dataplane === undefined ? [] : [dataplane])];

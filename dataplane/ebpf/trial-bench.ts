@@ -89,7 +89,7 @@ export interface TrialPlane {
 export const trialPlane = ({ index, shared, config }: Plane): TrialPlane => ({
   index,
   shared,
-  ethernet: (config.plugin as string) === "ethernet",
+  ethernet: config.plugin === "ethernet",
 });
 
 export function portName(port: number, nameOf: (dataplane: number) => string): string {

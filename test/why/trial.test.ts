@@ -108,6 +108,8 @@ test("C7: what the live tables know about the UE counts: its tunnel, its flow, i
     service: 1,
     rule: 7,
     current: true,
+    alike: true,
+    running: false,
     live: true,
     sameTunnel: true,
     closed: false,
