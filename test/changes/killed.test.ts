@@ -119,13 +119,21 @@ async function end(child: ChildProcess, signal: NodeJS.Signals = "SIGTERM"): Pro
   await until("the agent ends", () => ended(child));
 }
 
-/** An agent with the older services in force, which dies at a step; then the newer ones, to be confirmed in 3 s. */
-async function trial(fatal: string, times: number, then?: () => Promise<unknown>): Promise<void> {
+/** Nothing of an earlier test runs on. */
+async function clear(): Promise<void> {
+  for (const child of children) if (!ended(child)) await end(child, "SIGKILL");
+  const guard = lockOwner(stateDir, guardFile);
+  if (guard !== undefined) process.kill(guard, "SIGKILL");
   rmSync(stateDir, { recursive: true, force: true });
+}
+
+/** An agent with the older services in force, which dies at a step; then the newer ones, to be confirmed in some seconds. */
+async function trial(fatal: string, times: number, then?: () => Promise<unknown>, confirm = 6): Promise<void> {
+  await clear();
   const child = await agent(fatal, times);
   know();
   await call("PUT", "/api/v1/services", older);
-  const status = await call("PUT", "/api/v1/services?confirm=3", newer);
+  const status = await call("PUT", `/api/v1/services?confirm=${confirm}`, newer);
   if (!ended(child) && status !== undefined) {
     assert.is(status, 200);
     assert.is(served(), "sgw0", "the newer services are in force");
@@ -209,11 +217,16 @@ test("killed when armed but before anything else: nothing was in force, and the 
 });
 
 test("an agent that starts again before the deadline goes on waiting, with a guard of its own, and takes back in time", async () => {
-  await trial("never", 1, async () => {
-    await until("a guard", () => lockOwner(stateDir, guardFile) !== undefined, guardLog);
-    process.kill(lockOwner(stateDir, guardFile) ?? -1, "SIGKILL");
-    process.kill(lockOwner(stateDir) ?? -1, "SIGKILL");
-  });
+  await trial(
+    "never",
+    1,
+    async () => {
+      await until("a guard", () => lockOwner(stateDir, guardFile) !== undefined, guardLog);
+      process.kill(lockOwner(stateDir, guardFile) ?? -1, "SIGKILL");
+      process.kill(lockOwner(stateDir) ?? -1, "SIGKILL");
+    },
+    20,
+  );
   // The clock runs on while nobody is there.
   const child = await agent();
   await decided();
@@ -223,11 +236,11 @@ test("an agent that starts again before the deadline goes on waiting, with a gua
 });
 
 test("ended in good order while a change waits: the guard takes it back at the deadline", async () => {
-  rmSync(stateDir, { recursive: true, force: true });
+  await clear();
   const child = await agent();
   know();
   await call("PUT", "/api/v1/services", older);
-  await call("PUT", "/api/v1/services?confirm=3", newer);
+  await call("PUT", "/api/v1/services?confirm=15", newer);
   await end(child);
   assert.is(served(), "sgw0");
   await decided();
@@ -236,10 +249,10 @@ test("ended in good order while a change waits: the guard takes it back at the d
 });
 
 test("after `down` the guard touches the store alone: no program comes back", async () => {
-  rmSync(stateDir, { recursive: true, force: true });
+  await clear();
   await agent();
   await call("PUT", "/api/v1/services", older);
-  await call("PUT", "/api/v1/services?confirm=4", newer);
+  await call("PUT", "/api/v1/services?confirm=15", newer);
   const down = begin("controlplane/cli/main.ts", "down", "--config", config, "--unwire");
   await until("down", () => ended(down), down.log);
   assert.is(down.exitCode, 0, down.log());
