@@ -33,7 +33,7 @@ import { clock, root, rulesHeader, slots } from "./layout.ts";
 /** Programs of the appliance as a whole count here: DATAPLANE of their load. */
 export const APPLIANCE = MAX_DATAPLANES - 1;
 const FROM_SLOW_REPLY = MAX_DATAPLANES;
-export const APPLIANCE_PROGRAMS = ["from_apps", "from_pinger", "from_slow", "from_slow_reply", "from_functions"];
+export const APPLIANCE_PROGRAMS = ["from_apps", "from_pinger", "from_slow", "from_slow_reply"];
 
 /** The compiled object, wherever this file runs from (source or dist/). */
 export function objectPath(name: string): string {
@@ -202,7 +202,6 @@ export class Kernel {
     };
     this.appliance = this.load(APPLIANCE, APPLIANCE_PROGRAMS);
     this.map("from_slow_programs").update(FROM_SLOW_REPLY, fdOf(this.appliance.program("from_slow_reply")));
-    this.map("chain_programs").update(0, fdOf(this.appliance.program("from_functions")));
   }
 
   private load(dataplane: number, programs: string[]): BpfObject {

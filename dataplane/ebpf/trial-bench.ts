@@ -53,7 +53,6 @@ export const own: Readonly<Record<string, number>> = {
   rules_state: 0,
   peers: 64,
   from_slow_programs: 0,
-  chain_programs: 0,
   counters: 0,
   service_counters: 2,
   events: 65536,
@@ -168,14 +167,10 @@ export class TrialBench {
       const reuse = new Map([...this.#maps!.maps].filter(([map]) => !map.endsWith(".rodata")));
       object = BpfObject.load(objectPath("offramp.bpf.o"), {
         reuse,
-        programs: name === "from_apps" ? [name, "from_functions"] : [name],
+        programs: [name],
         constants: { DATAPLANE: dataplane, HZ: this.kernel.hz, CACHE_MASK: 0, REPLY_CACHE_MASK: 0 },
       });
       this.#objects.set(key, object);
-      if (name === "from_apps") {
-        const functions = new Uint8Array(Uint32Array.of(object.program("from_functions").fd).buffer);
-        this.#map("chain_programs").update(0, functions);
-      }
     }
     return object.program(name);
   }

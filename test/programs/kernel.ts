@@ -144,7 +144,6 @@ export class Kernel {
     });
     const slow = this.object.map("from_slow_programs");
     slow.update(c.MAX_DATAPLANES, u32(this.object.program("from_slow_reply").fd));
-    this.object.map("chain_programs").update(0, u32(this.object.program("from_functions").fd));
     this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
     this.inner = imageMap(new Uint8Array(ROOM));
     this.object.map("rules").update(0, u32(this.inner.fd));

@@ -125,9 +125,10 @@ INLINE int is_for_chains(struct xdp_md *ctx)
 }
 
 /* Reads and takes off what a function has put around its packet: what is left is an Ethernet header and the packet.
- * Returns its hop, or 0. */
-INLINE struct hop *unwrap(struct xdp_md *ctx, __u32 *entropy)
+ * Returns its VNI, with eight bits of the flow above it; or 0. */
+GLOBAL __u32 unwrap(struct xdp_md *ctx)
 {
+	__u32 entropy;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *udp;
 	struct address from;
@@ -148,8 +149,7 @@ INLINE struct hop *unwrap(struct xdp_md *ctx, __u32 *entropy)
 	}
 	if (udp + 36 > end)
 		return 0;
-	*entropy = *(__u16 *)udp;
-	*entropy >>= 8;
+	entropy = *(__u8 *)(udp + 1);
 	__u32 flags = *(__u8 *)(udp + 8), vni = bpf_ntohl(*(__u32 *)(udp + 12)) >> 8;
 	__u32 octets = distance(data, udp) + 16, nsh = 0, length = 0;
 	if (*(__u16 *)(udp + 2) == v->gpe_port && (flags & 0x3c) == (VXLAN_FLAG_VNI | GPE_FLAG_PROTOCOL)) {
@@ -181,7 +181,7 @@ INLINE struct hop *unwrap(struct xdp_md *ctx, __u32 *entropy)
 		return 0;
 	if (nsh)
 		*(__u16 *)(data + 12) = type == NSH_IPV6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	return h;
+	return vni | entropy << 24;
 }
 
 #endif

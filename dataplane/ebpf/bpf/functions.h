@@ -14,8 +14,10 @@
 #include "uplink.h"
 
 /* Back into the tunnel that the UE's packet came in, as if it had never left it. */
-INLINE int back_to_core(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t)
+GLOBAL int back_to_core(struct xdp_md *ctx, struct packet *p, struct flow *f)
 {
+	if (!p || !f)
+		return XDP_DROP;
 	struct bearer *b = bearer_at(f->session, SLOT_UPLINK);
 	__u32 length = p->inner_length;
 
@@ -37,20 +39,23 @@ INLINE int back_to_core(struct xdp_md *ctx, struct packet *p, struct flow *f, co
 		}
 	}
 	ends_in(ctx, dataplane, COUNTER_CHAIN_BACK, length);
-	int verdict = leave(ctx, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(dataplane), XDP_DROP, t);
+	int verdict = leave(ctx, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(dataplane), XDP_DROP, treatment_of(f));
 	if (verdict != XDP_REDIRECT)
 		ends_in(ctx, dataplane, COUNTER_DROP_REDIRECT, length);
 	return verdict;
 }
 
 /* Into the UE's downlink: there is no hold behind a chain, only in front of it. */
-INLINE int back_to_ue(struct xdp_md *ctx, struct packet *p, struct flow *f, struct session *s, const struct treatment *t)
+GLOBAL int back_to_ue(struct xdp_md *ctx, struct packet *p, struct flow *f)
 {
+	if (!p || !f)
+		return XDP_DROP;
 	__u32 slot = f->bearer, length = p->inner_length;
 	struct bearer *b = bpf_map_lookup_elem(&bearers, &slot);
 
 	if (!b || b->state != BEARER_LIVE || b->epoch != f->epoch) {
-		__u32 usable = usable_slot(f->session, s);
+		struct session *s = session_at(f->session);
+		__u32 usable = s ? usable_slot(f->session, s) : ~0u;
 		slot = f->session * BEARER_SLOTS + usable;
 		b = usable == ~0u ? 0 : bpf_map_lookup_elem(&bearers, &slot);
 		if (!b)
@@ -65,49 +70,64 @@ INLINE int back_to_ue(struct xdp_md *ctx, struct packet *p, struct flow *f, stru
 	}
 	if (f->action != ACTION_THROUGH)
 		note_injection(f->session, slot);
-	return into_tunnel(ctx, cfg, p, f, b, bpf_get_prandom_u32(), t);
+	return into_tunnel(ctx, cfg, p, f, b, bpf_get_prandom_u32(), treatment_of(f));
 }
 
+/* The uplink entry of the flow that a packet behind its last function belongs to, or 0. */
+INLINE struct flow *chained_flow(struct packet *p, struct flow_key *key, __u32 service)
+{
+	uplink_key(key, p);
+	struct flow *f = bpf_map_lookup_elem(&flows, key);
+	if (!f || f->service != service || is_icmp_other(p))
+		return 0;
+	struct session *s = session_at(f->session);
+	if (!s || s->epoch != f->epoch)
+		return 0;
+	p->service = f->service;
+	p->rule = f->rule;
+	return f;
+}
+
+/* To where the packet would have gone without a chain. */
+GLOBAL int end_uplink(struct xdp_md *ctx, struct packet *p, struct flow *f)
+{
+	struct session *s = p && f ? session_at(f->session) : 0;
+
+	if (!s || (f->action != ACTION_TAKE && f->action != ACTION_ROUTE))
+		return drop(ctx, COUNTER_DROP_CHAIN_NO_FLOW);
+	ends_in(ctx, s->dataplane, taken_as(f), p->inner_length);
+	return deliver(ctx, p, f, treatment_of(f));
+}
+
+/* In the program of replies, not in one of its own behind a tail call: the kernel empties program arrays when the control
+ * plane ends, and chains go on. */
 INLINE int from_function(struct xdp_md *ctx)
 {
-	__u32 entropy = 0;
+	__u32 found = unwrap(ctx), vni = found & 0xffffff;
 	struct packet *p = new_packet(WAY_APPS);
-	struct hop *h = unwrap(ctx, &entropy);
+	struct hop *h = bpf_map_lookup_elem(&hops, &vni);
 
-	if (!h || !p)
+	if (!found || !h || !p)
 		return drop(ctx, COUNTER_DROP_CHAIN_UNKNOWN);
-	__u32 next = h->next, service = h->service, downlink = h->flags & HOP_DOWNLINK;
+	__u32 downlink = !!(h->flags & HOP_DOWNLINK);
 	int refused = parse_plain(ctx, p, !downlink);
 	if (refused)
 		return drop(ctx, refused);
-	if (next)
-		return to_function(ctx, p, next, entropy << 8, DATAPLANE << 16 | COUNTER_CHAIN_NEXT);
+	if (h->next)
+		return to_function(ctx, p, h->next, found >> 24 << 8, DATAPLANE << 16 | COUNTER_CHAIN_NEXT);
 	if (!follow_fragment(p, ~1 - !downlink))
 		return drop(ctx, COUNTER_DROP_FRAGMENT);
 	struct flow_key key;
-	uplink_key(&key, p);
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
-	if (!f || f->service != service || is_icmp_other(p))
-		return drop(ctx, COUNTER_DROP_CHAIN_NO_FLOW);
-	struct session *s = session_at(f->session);
-	if (!s || s->epoch != f->epoch)
-		return drop(ctx, COUNTER_DROP_CHAIN_NO_FLOW);
-	p->service = f->service;
-	p->rule = f->rule;
-	const struct treatment *t = treatment_of(f);
-	if (downlink) {
+	struct flow *f = chained_flow(p, &key, h->service);
+	if (f && downlink) {
 		reply_key(&key, f, p);
-		struct flow *reply = bpf_map_lookup_elem(&flows, &key);
-		if (!reply)
-			return drop(ctx, COUNTER_DROP_CHAIN_NO_FLOW);
-		return back_to_ue(ctx, p, reply, s, t);
+		f = bpf_map_lookup_elem(&flows, &key);
 	}
-	if (f->action == ACTION_THROUGH)
-		return back_to_core(ctx, p, f, t);
-	if (f->action != ACTION_TAKE && f->action != ACTION_ROUTE)
+	if (!f)
 		return drop(ctx, COUNTER_DROP_CHAIN_NO_FLOW);
-	ends_in(ctx, s->dataplane, taken_as(f), p->inner_length);
-	return deliver(ctx, p, f, t);
+	if (downlink)
+		return back_to_ue(ctx, p, f);
+	return f->action == ACTION_THROUGH ? back_to_core(ctx, p, f) : end_uplink(ctx, p, f);
 }
 
 #endif

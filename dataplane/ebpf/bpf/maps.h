@@ -231,14 +231,6 @@ struct {
 	__type(value, struct vtep);
 } vtep SEC(".maps");
 
-/* Which program treats what comes from a function of a chain? One. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(__u32));
-} chain_programs SEC(".maps");
-
 /* How often did it happen, per data plane? Index: data plane * COUNTERS_STRIDE + COUNTER_*. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

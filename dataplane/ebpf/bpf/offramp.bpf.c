@@ -4,7 +4,6 @@
  *   ether_access, ether_core  the same where the wire carries no tunnels (A14)
  *   shared              on an adapter that carries both sides (A2)
  *   from_apps           on the far end of the return veth: what apps send to UEs
- *   from_functions      its second half for what the functions of chains return (tail call)
  *   from_pinger         on the far end of the pinger's veth: echo requests in a UE's name
  *   from_slow           on the control plane's TAP: what it held, reassembled or fragmented
  *   from_slow_uplink    its second half for frames of the access side, one per data plane (tail call)
@@ -92,7 +91,6 @@ INLINE int reply(struct xdp_md *ctx, int from_hold)
 {
 	struct packet *p = new_packet(WAY_APPS);
 	struct flow_key key = {.reply = 1};
-	struct fragment_key fragment;
 	struct flow *f;
 	int refused = p ? parse_plain(ctx, p, 0) : COUNTER_DROP_NO_FLOW;
 
@@ -114,30 +112,10 @@ INLINE int reply(struct xdp_md *ctx, int from_hold)
 		p->fragment = FRAGMENT_LATER;
 		return send_reply(ctx, p, f, from_hold);
 	}
-	key.remote = p->remote;
-	key.ue = p->ue;
-	key.remote_port = p->remote_port;
-	key.ue_port = p->ue_port;
-	key.protocol = p->protocol;
-	if (p->fragment) {
-		fragment.source = p->remote;
-		fragment.destination = p->ue;
-		fragment.id = p->id;
-		fragment.link = ~0;
-		fragment.protocol = p->protocol;
-		fragment.pad = 0;
-		if (p->fragment == FRAGMENT_FIRST) {
-			struct fragment first = {.flow = key, .last_seen = now()};
-			bpf_map_update_elem(&fragments, &fragment, &first, BPF_ANY);
-		} else {
-			struct fragment *first = bpf_map_lookup_elem(&fragments, &fragment);
-			if (!first)
-				return drop(ctx, COUNTER_DROP_FRAGMENT);
-			key = first->flow;
-			p->remote_port = key.remote_port; /* one source port for all of a packet */
-			p->ue_port = key.ue_port;
-		}
-	}
+	if (p->fragment && !follow_fragment(p, ~0)) /* one source port for all of a packet */
+		return drop(ctx, COUNTER_DROP_FRAGMENT);
+	uplink_key(&key, p);
+	key.reply = 1;
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (f) {
 		if (f->action != ACTION_REPLY)
@@ -160,14 +138,8 @@ int from_apps(struct xdp_md *ctx)
 	if (verdict != SLOW_WAY)
 		return verdict;
 	if (is_for_chains(ctx))
-		bpf_tail_call(ctx, &chain_programs, 0);
+		return from_function(ctx);
 	return reply(ctx, 0);
-}
-
-SEC("xdp.frags")
-int from_functions(struct xdp_md *ctx)
-{
-	return from_function(ctx);
 }
 
 SEC("xdp.frags")
