@@ -22,7 +22,7 @@ export type Answer =
   | { undecided: true };
 
 /** Steps, of the order of ten nanoseconds. */
-const workLimit = 30_000_000;
+export const workLimit = 30_000_000;
 
 class TooMuch extends Error {}
 
@@ -62,7 +62,10 @@ class Search {
   readonly point: Interval[];
   #work = 0;
 
-  constructor(private readonly target: readonly Intervals[]) {
+  constructor(
+    private readonly target: readonly Intervals[],
+    private readonly limit: number,
+  ) {
     this.point = target.map((intervals) => intervals[0]!);
   }
 
@@ -150,39 +153,40 @@ class Search {
 
   #count(steps: number): void {
     this.#work += steps;
-    if (this.#work > workLimit) throw new TooMuch();
+    if (this.#work > this.limit) throw new TooMuch();
   }
 }
 
-function ask(target: readonly Intervals[], owners: readonly Owner[]): Search | Interval[] {
-  const search = new Search(target);
+function ask(target: readonly Intervals[], owners: readonly Owner[], limit: number): Search | Interval[] {
+  const search = new Search(target, limit);
   return search.run(owners, new Set()) ? search.point : search;
 }
 
 /** Leaves out what is not needed, one after the other. */
-function needed(target: readonly Intervals[], owners: readonly Owner[]): number[] {
+function needed(target: readonly Intervals[], owners: readonly Owner[], limit: number): number[] {
   let kept = [...owners];
   for (const owner of owners.length <= 64 ? [...owners].reverse() : []) {
     if (kept.length === 1) break;
     const rest = kept.filter((one) => one !== owner);
-    if (!Array.isArray(ask(target, rest))) kept = rest;
+    if (!Array.isArray(ask(target, rest, limit))) kept = rest;
   }
   return kept.map(({ at }) => at).sort((a, b) => a - b);
 }
 
-/** Is all of `target` in the union of `boxes`? */
-export function cover(target: Box, boxes: readonly Box[]): Answer {
+/** Is all of `target` in the union of `boxes`? `limit` counts steps. */
+export function cover(target: Box, boxes: readonly Box[], limit = workLimit): Answer {
   const whole = dimensions.map((_, at) => target[at] ?? every[at]!);
   const owners = boxes.flatMap((box, at) => within(whole, box, at) ?? []);
   const alone = owners.find(({ sets }) => sets.size === 0);
   if (alone) return { by: [alone.at] };
   try {
-    const found = ask(whole, owners);
+    const found = ask(whole, owners, limit);
     if (Array.isArray(found)) return { uncovered: found };
     return {
       by: needed(
         whole,
         owners.filter(({ at }) => found.used.has(at)),
+        limit,
       ),
     };
   } catch (error) {

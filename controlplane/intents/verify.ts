@@ -71,7 +71,12 @@ export function conflictFinding(a: Ruled, b: Ruled, universe: Universe): Finding
  * Why does a rule never act? Undefined when some packet comes to it. `higher` are the rules of higher priority that it
  * meets, highest first.
  */
-export function neverActs(rule: Ruled, higher: readonly Ruled[], universe: Universe): Finding | undefined {
+export function neverActs(
+  rule: Ruled,
+  higher: readonly Ruled[],
+  universe: Universe,
+  limit?: number,
+): Finding | undefined {
   const box = boxOfMatch(rule.match);
   const never = `"${rule.name}" never acts`;
   const kinds = possible(box, universe);
@@ -87,7 +92,7 @@ export function neverActs(rule: Ruled, higher: readonly Ruled[], universe: Unive
   const used = new Set<number>();
   let undecided = false;
   for (const kind of kinds) {
-    const answer = cover(kind, owners);
+    const answer = cover(kind, owners, limit);
     if ("uncovered" in answer) return undefined;
     if ("undecided" in answer) undecided = true;
     else for (const at of answer.by) used.add(at);
@@ -187,6 +192,8 @@ export interface Judgement {
 
 /** Older rules that are looked at when a new one meets more than that. `offramp verify` looks at all. */
 const warnLimit = 100;
+/** Steps that a request may take for one question, because everybody waits for it. */
+const judgeLimit = 5_000_000;
 
 /** What does one new rule do to a set, in which it is not? Same names and equal matches are looked for elsewhere. */
 export function judge(rule: Intent, others: readonly Intent[], context: ValidationContext): Judgement {
@@ -199,7 +206,7 @@ export function judge(rule: Intent, others: readonly Intent[], context: Validati
   const above = (one: Ruled, list: readonly Intent[]) =>
     list.filter(({ priority }) => priority > one.priority).sort((a, b) => b.priority - a.priority);
   const comes = possible(box, universe).length > 0;
-  const dead = neverActs(rule, above(rule, met), universe);
+  const dead = neverActs(rule, above(rule, met), universe, judgeLimit);
   if (dead && dead.kind !== "undecided" && comes) refused.push(dead);
   for (const { field, message } of loops(rule, context)) {
     refused.push({ ...finding("loop", [rule.name], message), field });
@@ -214,8 +221,8 @@ export function judge(rule: Intent, others: readonly Intent[], context: Validati
       lower,
       over.filter((other) => boxesMeet(mine, boxOfMatch(other.match))),
     );
-    const now = neverActs(lower, [rule, ...higher], universe);
-    if (now?.kind === "shadowed" && !neverActs(lower, higher, universe)) warned.push(now);
+    const now = neverActs(lower, [rule, ...higher], universe, judgeLimit / 10);
+    if (now?.kind === "shadowed" && !neverActs(lower, higher, universe, judgeLimit / 10)) warned.push(now);
   }
   return { refused, warned };
 }

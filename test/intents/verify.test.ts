@@ -9,8 +9,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { boxOfMatch, dataplaneNumber } from "../../controlplane/intents/algebra.ts";
 import type { DataplaneFacts, ValidationContext } from "../../controlplane/intents/context.ts";
+import { cover } from "../../controlplane/intents/cover.ts";
 import type { Intent } from "../../controlplane/intents/model.ts";
-import { parsePrefix } from "../../controlplane/intents/prefix.ts";
+import { parseAddress, parsePrefix } from "../../controlplane/intents/prefix.ts";
 import { possible, universeOf } from "../../controlplane/intents/universe.ts";
 import { judge, packetFor, verify } from "../../controlplane/intents/verify.ts";
 import type { PacketExample } from "../../controlplane/intents/witness.ts";
@@ -325,6 +326,67 @@ test("C7: ten thousand rules, with one of each fault among them", () => {
       ["s1", "top"],
     ],
   );
+});
+
+test("C7: loops of stored services, because the site has changed since", () => {
+  const site: ValidationContext = {
+    ...context,
+    dataplanes: [{ ...gtp, adapters: ["acc0", "cor0"] }],
+    apps: { interface: "apps0", addresses: [parseAddress("10.60.0.1")], networks: [parsePrefix("10.60.0.0/24")] },
+    own: [parseAddress("10.60.0.1"), parseAddress("192.0.2.1")],
+    vxlan: { addresses: [parseAddress("10.60.0.3")] },
+  };
+  const base = rule("x", 1, { destination: ["203.0.113.1/32"] });
+  const loop = (parts: Partial<Intent>) =>
+    verify([{ ...base, ...parts }], site).map(({ kind, field, packet }) => [kind, field, packet?.destination]);
+  const take = (address: string) => loop({ action: "take", endpoints: [{ address }] });
+  const by = (address: string) =>
+    loop({ chain: { uplink: [], downlink: [{ address, encapsulation: "vxlan" }], unreachable: "bypass" } });
+  const endpoint = [["loop", "rules.endpoints.0", "203.0.113.1"]];
+  const chain = [["loop", "chain.net_ue.0", "203.0.113.1"]];
+  assert.equal(take("10.60.0.9"), []);
+  assert.equal(take("10.60.0.1"), [], "servers on the appliance");
+  for (const address of ["10.45.0.1", "10.60.0.3", "192.0.2.1"]) assert.equal(take(address), endpoint, address);
+  assert.equal(by("10.60.0.9"), []);
+  for (const address of ["10.45.0.1", "10.60.0.3", "10.60.0.1", "203.0.113.1"])
+    assert.equal(by(address), chain, address);
+  assert.equal(loop({ mirror: { port: "cor0", form: "as-is" } }), [["loop", "mirror.port", "203.0.113.1"]]);
+  assert.equal(loop({ action: "route", output: { port: "acc0" } }), [["loop", "rules.output.port", "203.0.113.1"]]);
+  const toUes = { action: "route" as const, match: { destination: ["10.45.0.0/32"] } };
+  assert.equal(loop(toUes), [["loop", "rules.nw_dst", "10.45.0.0"]]);
+});
+
+test("C7: IPv6 and signalling are told as they are", () => {
+  const site: ValidationContext = { protect: [], dataplanes: [{ ...gtp, pools: [parsePrefix("2001:db8:45::/56")] }] };
+  const told = (a: Match, b: Match) =>
+    verify([rule("a", 1, a), rule("b", 1, b)], site)[0]?.message.split("for example ")[1];
+  assert.is(
+    told({ destination: ["2001:db8:1::/48"], protocol: [6] }, { source: ["::/0"], dscp: [[46, 46]] }),
+    "[2001:db8:45::]:50000 → [2001:db8:1::1]:443 tcp, dscp 46",
+  );
+  assert.is(
+    told({ message: [[1, 2]] }, { message: [[2, 9]], gateway: ["198.18.2.1/32"] }),
+    "GTP-U message 2, gateway 198.18.2.1",
+  );
+});
+
+test("C7: a question that takes too long gets no answer, rather than a guess", () => {
+  // A packet is outside a rule only by one value of one dimension: nine rules cannot be escaped by five values.
+  const ranges = (at: number, high: number): [number, number][] => [
+    [0, at],
+    [at + 2, high],
+  ];
+  const boxes = Array.from({ length: 9 }, (_, at) =>
+    boxOfMatch({
+      vlan: ranges(at * 7, 4095),
+      teid: ranges(at * 5, 0xffffffff),
+      dscp: ranges(at * 2, 63),
+      destinationPorts: ranges(at * 11, 65535),
+      sourcePorts: ranges(at * 3, 65535),
+    }),
+  );
+  assert.equal(cover(boxOfMatch({}), boxes, 100), { undecided: true });
+  assert.equal(cover(boxOfMatch({}), boxes), { by: [0, 1, 2, 3, 4, 5] }, "six are enough");
 });
 
 test.run();
