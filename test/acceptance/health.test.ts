@@ -1,7 +1,7 @@
 /**
  * Do phones notice when an edge server goes, comes or drains?
  *
- * Real peers and real servers; one is killed as a process.
+ * Real peers and real servers: one is killed as a process, one loses its address so that nothing answers at all.
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -81,6 +81,26 @@ test("A18: a draining endpoint keeps its connection and gets no new one; undone,
   await stays.close();
   assert.is((await scene.appliance.cli("service", "drain", "www", two, "--undo")).code, 0);
   assert.equal(await servers(40), ["edge", "second"]);
+});
+
+test("A18: with none left the core answers, a known UDP flow as well; when one is back, the edge does", async () => {
+  const udp = async () => (await scene.lab.phoneUdp(ue, internet.www, { fromPort: 45000 })).server;
+  assert.match(await udp(), /^(edge|second)$/);
+  // Nobody has the addresses any more: probes are not refused, they are not answered.
+  const { stdout } = await scene.lab.exec("app", ["ip", "-o", "-4", "addr", "show"]);
+  const change = (verb: "add" | "del", address: string) => {
+    const found = stdout.match(new RegExp(`\\d+: (\\S+)\\s+inet (${address.replaceAll(".", "\\.")}/\\d+)`));
+    return scene.lab.machines.ip("app", `addr ${verb} ${found?.[2]} dev ${found?.[1]}`);
+  };
+  for (const each of [two, one]) await change("del", each);
+  await become("down down");
+  assert.equal(await servers(5), ["internet"]);
+  assert.is(await udp(), "internet");
+  for (const each of [one, two]) await change("add", each);
+  await scene.lab.machines.ip("app", "route replace default via 10.60.0.1"); // went with the address
+  await until("the edge to answer", async () => ((await states()).includes("up") ? true : undefined), 20_000);
+  assert.not((await servers(5)).includes("internet"));
+  assert.is.not(await udp(), "internet");
 });
 
 test.run();
