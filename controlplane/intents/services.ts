@@ -59,7 +59,7 @@ export interface Transaction extends Change {
 }
 
 /** `touched` are among `all`. @throws Problem */
-export type Judge = (touched: Intent[], all: Intent[]) => void;
+export type Judge = (touched: Intent[], all: Intent[]) => void | Promise<void>;
 
 export class Services {
   readonly #options: ServicesOptions;
@@ -212,7 +212,7 @@ export class Services {
       const { store } = this.#options;
       const next = this.#entriesAfter(touched);
       this.#refuseTooMany(next);
-      if (judge) this.#judge(touched, next, judge);
+      if (judge) await this.#judge(touched, next, judge);
       const arms = confirm !== undefined;
       if (arms) this.confirmation.arm(store.history.newest(), confirm);
       let revision: number | undefined;
@@ -229,15 +229,15 @@ export class Services {
   }
 
   /** What a change would lead to, judged; makes none. @throws Problem */
-  preview(touched: readonly Touched[], judge: Judge): Steering {
+  async preview(touched: readonly Touched[], judge: Judge): Promise<Steering> {
     const next = this.#entriesAfter(touched);
     this.#refuseTooMany(next);
-    this.#judge(touched, next, judge);
+    await this.#judge(touched, next, judge);
     return this.#compile(next);
   }
 
-  #judge(touched: readonly Touched[], next: Entries, judge: Judge): void {
-    judge(
+  async #judge(touched: readonly Touched[], next: Entries, judge: Judge): Promise<void> {
+    await judge(
       touched.flatMap(({ after }) => next.get(after?.service.name ?? "")?.intent ?? []),
       [...next.values()].map(({ intent }) => intent),
     );

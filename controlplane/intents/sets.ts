@@ -14,9 +14,9 @@ import type { Armed, Store } from "../store/store.ts";
 
 import { deadline, notConfirmed, timeLeft, untilText } from "./confirmation.ts";
 import type { FieldError, Service } from "./model.ts";
-import type { Services } from "./services.ts";
+import type { Judge, Services } from "./services.ts";
 import { changeTo, countText, type SetChange } from "./set.ts";
-import { refuseSet } from "./set-conflicts.ts";
+import { refuseSet, refuseUseless } from "./set-conflicts.ts";
 import { type TableChange, tableChanges } from "./tables.ts";
 
 /** What became, or would become, of a change of the set. */
@@ -103,6 +103,11 @@ export class ServiceSets {
     throw new Problem("invalid-service", rest > 0 ? `${said}; and ${rest} more` : said, { errors: shown });
   }
 
+  readonly #judge: Judge = async (touched, all) => {
+    refuseSet(touched, all);
+    await refuseUseless(touched, all, this.#options.services.context());
+  };
+
   #changeTo(bodies: readonly unknown[]): SetChange {
     const { services, store } = this.#options;
     return changeTo(
@@ -113,10 +118,10 @@ export class ServiceSets {
   }
 
   /** What `apply` would do. @throws Problem as it would */
-  plan(bodies: readonly unknown[]): SetResult & { tables: TableChange[] } {
+  async plan(bodies: readonly unknown[]): Promise<SetResult & { tables: TableChange[] }> {
     const change = this.#changeTo(bodies);
     const { services, dataplane } = this.#options;
-    const after = services.preview(change.touched, refuseSet);
+    const after = await services.preview(change.touched, this.#judge);
     const tables = tableChanges(dataplane.describe(services.steering()), dataplane.describe(after));
     return { ...result(change, {}), tables };
   }
@@ -133,7 +138,7 @@ export class ServiceSets {
       change = this.#changeTo(bodies);
       const trial = confirm === undefined ? "" : `, to be confirmed within ${confirm} s`;
       const what = `${bodies.length} services applied: ${countText(change)}${trial}`;
-      return { touched: change.touched, given: change.given, who, what, confirm, judge: refuseSet };
+      return { touched: change.touched, given: change.given, who, what, confirm, judge: this.#judge };
     });
     const armed = revision === undefined || confirm === undefined ? undefined : services.confirmation.armed;
     if (armed) services.confirmation.watch(() => this.#takeBack(), this.#options.failed);

@@ -88,6 +88,13 @@ test("a list is refused whole, with everything that is wrong", () =>
     const met = await put(running, twins);
     assert.is(met.status, 409);
     assert.equal(met.body.services.sort(), ["other", "s6", "s7", "twin"]);
+    const hidden = {
+      name: "hidden",
+      rules: { priority: 1, nw_dst: "203.0.113.9", nw_src: "10.45.0.0/16", endpoint: "10.60.0.9" },
+    };
+    const useless = await put(running, [service(9), hidden]);
+    assert.is(useless.body.type, "/problems/shadowed");
+    assert.equal(useless.body.services, ["s9"]);
     const many = Array.from({ length: 51 }, (_, n) => service(n + 10));
     assert.is((await put(running, many)).body.type, "/problems/limit-reached");
     for (const body of [{}, "7", service(1), null]) assert.is((await put(running, body)).status, 400);
