@@ -12,7 +12,7 @@ import { sleep } from "../lab/netns.ts";
 import { type Failed, type Figure, figure, type Section } from "./figures.ts";
 import type { Effort } from "./inside.ts";
 import { settled } from "./outside.ts";
-import { ORIGIN, Rig, SERVICE, type Sink } from "./rig.ts";
+import { APP, ORIGIN, Rig, SERVICE, type Sink } from "./rig.ts";
 
 /** Frames per stream and burst: a veth queues 256. A burst takes the kernel some milliseconds to set up. */
 const burst = 64;
@@ -165,6 +165,20 @@ const events = (ours: string, other: string): Event[] => [
     during: async (rig) => {
       for (let n = 0; n < 20; n++) await rig.service(`other-${n}`, `192.88.99.${n + 1}`);
       for (let n = 0; n < 20; n++) await rig.must("DELETE", `/service/other-${n}?flush=true`);
+    },
+  },
+  {
+    name: "10 000 rules applied, swapped five times with one changed, and taken away",
+    during: async (rig) => {
+      const www = { name: "www", serviceIP: SERVICE, applicationIP: APP };
+      const others = (last: number) =>
+        Array.from({ length: 9999 }, (_, n) => ({
+          name: `other-${n}`,
+          serviceIP: `10.${200 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`,
+          applicationIP: n === 7 ? `10.60.0.${last}` : APP,
+        }));
+      for (let n = 0; n < 6; n++) await rig.must("PUT", "/api/v1/services", [www, ...others(50 + n)]);
+      await rig.must("PUT", "/api/v1/services", [www]);
     },
   },
 ];

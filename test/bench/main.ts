@@ -13,6 +13,7 @@ import { asMarkdown, asText, between, met, type Section } from "./figures.ts";
 import { type Effort, learn, path, scale } from "./inside.ts";
 import { loss } from "./loss.ts";
 import { memory, service, wire } from "./outside.ts";
+import { rules } from "./rules.ts";
 
 const sections: Record<string, (effort: Effort) => Section | Promise<Section>> = {
   path,
@@ -22,6 +23,7 @@ const sections: Record<string, (effort: Effort) => Section | Promise<Section>> =
   service,
   memory,
   loss,
+  rules,
 };
 
 const help = `usage: offramp bench [options]   (as root)

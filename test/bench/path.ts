@@ -27,7 +27,8 @@ const UE_BASE = 0x0a800001; // 10.128.0.1
 const ADDRESS = "10.128.0.1";
 const REDIRECT = 4;
 
-const serviceRule: SteeringRule = {
+/** The rule of the flows that are measured. */
+export const serviceRule: SteeringRule = {
   id: 1,
   service: 1,
   name: "service",
@@ -126,6 +127,28 @@ export class PathBench {
     const header = { generation: ++this.generation, ...rendered.header, cache_for: 2 ** 30 };
     this.offramp.map("rules_state").update(0, layout.rulesHeader.encode(header));
     this.offramp.map("maybe").update(0, layout.buckets.encode(rendered));
+  }
+
+  /** All flows are new ones again; sessions stay. */
+  forgetFlows(): void {
+    const map = this.offramp.map("flows");
+    const keys: Uint8Array[] = [];
+    for (const batch of map.batches(4096)) keys.push(batch.keys.slice(0, batch.count * map.keySize));
+    for (const some of keys) map.deleteBatch(some, some.length / map.keySize);
+  }
+
+  /** ns of one packet of each flow, in turn, over the empty program. */
+  eachOnce(sent: Sent): number {
+    const empty = { ...sent, program: this.yard.program("empty"), verdict: 2 };
+    const base = this.undisturbed(empty, this.flows, "fixed");
+    return this.run(sent, this.flows, "turn") - base;
+  }
+
+  /** ns per packet of one flow, over the empty program. */
+  later(sent: Sent, repeat: number): number {
+    const empty = { ...sent, program: this.yard.program("empty"), verdict: 2 };
+    const base = this.undisturbed(empty, repeat, "fixed");
+    return this.undisturbed(sent, repeat, "fixed") - base;
   }
 
   /** Uplink looks up by TEID, downlink by address: the table holds one of the two at a time. */
