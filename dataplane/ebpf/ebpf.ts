@@ -67,6 +67,7 @@ export class EbpfDataplane implements Dataplane {
   #watch: NetlinkWatch | undefined;
   #links: LinkKeeper | undefined;
   #nextHops: NextHops | undefined;
+  #steering: Steering | undefined;
   #treatments: Treatments | undefined;
   #monitor: Watch | undefined;
   #trials: TrialBench | undefined;
@@ -211,7 +212,7 @@ export class EbpfDataplane implements Dataplane {
     if (this.#tables) this.#wiring.kernel.close();
     this.#wiring.kernel = undefined;
     this.#watch = this.#events = this.#links = this.#monitor = this.#trials = undefined;
-    this.#tables = this.#collector = this.#nextHops = this.#buckets = this.#treatments = undefined;
+    this.#tables = this.#collector = this.#nextHops = this.#buckets = this.#treatments = this.#steering = undefined;
   }
 
   async down({ unwire }: { unwire: boolean }): Promise<void> {
@@ -291,6 +292,8 @@ export class EbpfDataplane implements Dataplane {
   async #changed(): Promise<void> {
     this.#cacheFor();
     await this.#remeasured();
+    // Rules name data planes, the kernel knows them by index.
+    if (this.#steering?.rules.some(({ match }) => match.dataplanes)) await this.apply(this.#steering);
   }
 
   async #unwire(config: DataplaneConfig): Promise<void> {
@@ -302,6 +305,7 @@ export class EbpfDataplane implements Dataplane {
     const { kernel } = this.#running();
     const index = (name: string) => this.#wiring.planes.get(name)?.index;
     applyRules(kernel, steering, this.#config.limits, this.#nextHops!, this.#buckets!, this.#treatments!, index);
+    this.#steering = steering;
     for (const rule of steering.rules) this.#services.add(rule.service);
   }
 

@@ -9,6 +9,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { xdpQuery } from "../../dataplane/ebpf/bpf-object.ts";
 import { EbpfDataplane } from "../../dataplane/ebpf/ebpf.ts";
+import type { SteeringRule } from "../../dataplane/steering.ts";
 import { inNamespace, ip } from "./namespace.ts";
 import {
   backend,
@@ -154,6 +155,23 @@ test("a larger MTU comes with a data plane: the return route keeps to the smalle
   await until(() => plane.status()[1]!.ports.every((port) => port.mtu === 2000));
   await plane.remove("s2", { unwire: true });
   assert.is(link("ofr-slow").mtu, 1628);
+});
+
+test("a rule for a data plane that is not there yet waits for it, and is for no other", async () => {
+  const only: SteeringRule = {
+    ...web,
+    name: "only s2",
+    match: { dataplanes: ["s2"], destination: ["203.0.113.99/32"] },
+  };
+  await plane.apply({ rules: [only], protect: [] });
+  send("enb0", other("on the first"), "sgw0", marked("on the first"));
+  await plane.add(s2);
+  assert.equal(await plane.differences({ rules: [only], protect: [] }), []);
+  const there = uplink(ipv4("10.46.0.9", "203.0.113.99", 17, udp(5000, 53, marked("on the second"))));
+  send("enb1", there, "app0", marked("on the second"));
+  send("enb0", other("still on the first"), "sgw0", marked("still on the first"));
+  await plane.remove("s2", { unwire: true });
+  await plane.apply({ rules: [web], protect: [] });
 });
 
 test("what a killed run left in the middle of an addition is taken off at the next start, and its bridge carries on", async () => {
