@@ -8,6 +8,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as c from "../../dataplane/ebpf/consts.ts";
 import * as f from "../packets/frame.ts";
+import { answer, ask, back, chain, downVni, functions, passed, upVni } from "./chains.ts";
 import type { Kernel, Settings } from "./kernel.ts";
 import {
   app,
@@ -19,6 +20,7 @@ import {
   fromApp,
   hop,
   learnt as inTunnels,
+  other,
   otherDown,
   otherUp,
   rule,
@@ -385,6 +387,22 @@ test("A16: a drop rule drops a station's packets, by name", () => {
   const k = fresh({ ethernet: true, pinger: false }, [drop]);
   for (let i = 0; i < 2; i++) k.expect("ether_access", up(otherUp()), { counter: "drop_rule" });
   k.expect("ether_access", up(otherUp("10.45.0.3"), { from: client2 }), { counter: "pass_no_rule" });
+});
+
+test("A12 A14: a station's packets leave for a chain and come back onto the wire as they were, tags included, both ways", () => {
+  const wire: Wire = { tags: [f.vlan(100, { pcp: 3, type: 0x8100 }), f.vlan(200)], type: 0x88a8 };
+  const [first, second] = functions as [string, string];
+  const k = fresh({ ethernet: true, pinger: false }, [passed(chain([first], [second]))]);
+  const question = ask(ue, other);
+  const said = answer(other);
+  for (let i = 0; i < 2; i++) {
+    k.expect("ether_access", up(question, wire), { counter: "chain_uplink" });
+    k.expect("from_apps", back(upVni(0), first, question), { counter: "chain_back", out: up(question, wire) });
+    assert.is(k.egress("from_apps", back(upVni(0), first, question)), c.PORT_CORE(0));
+    k.expect("ether_core", down(said, wire), { counter: "chain_downlink" });
+    k.expect("from_apps", back(downVni(0), second, said), { counter: "chain_back", out: down(said, wire) });
+    assert.is(k.egress("from_apps", back(downVni(0), second, said)), c.PORT_ACCESS(0));
+  }
 });
 
 test("A14: the MSS of a SYN is left where the wire carries it, and lowered to what the wire carries", () => {
