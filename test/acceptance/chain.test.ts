@@ -180,6 +180,24 @@ test("A12: UDP that does not fit the functions' tunnels is fragmented, and arriv
   }
 });
 
+test("A12: iperf3 through eight functions, up and down", async () => {
+  const list = numbers.map(functionAddress);
+  await chained("edge", internet.www, { ue_net: list, net_ue: list }, scene.lab.app.address);
+  await ready("edge");
+  const server = scene.lab.machines.start("app", "iperf3", ["iperf3", "-s", "-p", "5201", "--forceflush"]);
+  await server.said(/listening/);
+  try {
+    for (const way of [[], ["-R"]]) {
+      const argv = ["iperf3", "-J", "-c", internet.www, "-B", ue.ip, "-n", "4M", ...way];
+      const ran = await scene.lab.exec(ue.ns, argv, { timeoutMs: 60_000 });
+      const { end } = JSON.parse(ran.stdout) as { end: { sum_received: { bytes: number } } };
+      assert.ok(end.sum_received.bytes >= 4_000_000, ran.stdout.slice(-400));
+    }
+  } finally {
+    await server.end("SIGKILL");
+  }
+});
+
 /** Waits until Offramp says so of this function. */
 const told = (n: number, state: "up" | "down") =>
   until(

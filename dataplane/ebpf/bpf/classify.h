@@ -143,7 +143,7 @@ GLOBAL int follow_fragment(struct packet *p, __u32 way)
 /* The QFI that the packet came with goes with it when it is put back into its tunnel. */
 INLINE void note_qfi(struct flow *f, const struct packet *p)
 {
-	__u8 qfi = p->psc ? p->psc >> 16 & 0x3f : 255;
+	__u8 qfi = qfi_of(p);
 
 	if (f->qfi != qfi)
 		f->qfi = qfi;
