@@ -49,6 +49,40 @@ test("usage errors are 2, an agent that is not there is 1", async () => {
   assert.match((await offramp(["--version"])).out, /^\d+\.\d+\.\d+\n$/);
 });
 
+test("A13: dataplane ls, add and rm, and reload, as text and as JSON; what is wrong is told with all reasons", () =>
+  withAgent((running) =>
+    inDirectory(async (directory) => {
+      const run = (...args: string[]) => offramp(args, on(running));
+      const added = await run(
+        "dataplane",
+        "add",
+        "s3",
+        "--access",
+        "acc3",
+        "--core",
+        "cor3",
+        "--ue-pools",
+        "10.48.0.0/16",
+      );
+      assert.equal([added.code, added.err], [0, ""]);
+      assert.match(added.out, /^NAME .*\ns3 +offload +access acc3, core cor3 /);
+      assert.equal(running.dataplane.planes.get("s3")?.uePools, ["10.48.0.0/16"]);
+      const file = join(directory, "s4.yaml");
+      writeFileSync(file, "{ name: s4, access: acc4, core: cor4, pinger: { target: 203.0.113.10 } }\n");
+      assert.is(JSON.parse((await run("dataplane", "add", "-f", file, "--json")).out)[0].origin, "api");
+      const both = await run("dataplane", "add", "s5", "--access", "acc3", "--core", "cor0");
+      assert.is(both.code, 1);
+      assert.match(both.err, /access: "acc3" belongs to data plane s3\n +core: "cor0" belongs to data plane s1\n$/);
+      assert.is((await run("dataplane", "add")).code, 2);
+      assert.match((await run("dataplane", "rm", "s3", "--unwire")).out, /^removed s3, 0 sessions ended\n$/);
+      assert.is((await run("dataplane", "rm", "s3")).code, 1);
+      assert.is((await run("dataplane", "ls")).out.trim().split("\n").length, 4);
+      assert.is((await run("reload")).out, "nothing has changed\n");
+      running.file.text = running.file.text.replace("mode: observe", "mode: offload");
+      assert.is((await run("reload")).out, "changed s2\n");
+    }),
+  ));
+
 test("run with a broken configuration is 2 before anything is touched", () =>
   inDirectory(async (directory) => {
     const file = join(directory, "site.yaml");
