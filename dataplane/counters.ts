@@ -86,4 +86,6 @@ export const counters: readonly CounterName[] = [
   c("drop_chain_unknown", "drop", "to the chains' own address, but not from a function of a chain"),
   c("drop_chain_no_flow", "drop", "a packet that leaves a chain and belongs to no flow"),
   c("drop_rule", "drop", "a rule says so"),
+  c("note_mirrored", "note", "a copy left by its service's mirror"),
+  c("note_not_mirrored", "note", "no copy was made: the mirror's adapter is gone, or the frame has several buffers"),
 ];

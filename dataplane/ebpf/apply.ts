@@ -90,7 +90,7 @@ export function applyRules(
   nextHops: NextHopIndex,
   buckets: Buckets,
   treatments: Treatments,
-  dataplane: Places["dataplane"],
+  places: Places,
 ): void {
   if (steering.rules.length > limits.rules) {
     throw new DataplaneError(`${steering.rules.length} rules, limits.rules is ${limits.rules}`, "rules");
@@ -102,15 +102,12 @@ export function applyRules(
   }
   let rendered: RenderedRules;
   try {
-    rendered = renderRules(steering, {
-      nextHop: (endpoint) => nextHops.indexOf(endpoint),
-      ...(dataplane && { dataplane }),
-    });
+    rendered = renderRules(steering, places);
   } catch (error) {
     if (error instanceof DataplaneError) throw error;
     throw new DataplaneError(`rules: ${(error as Error).message}`, "rules");
   }
-  const begun = treatments.begin(steering, (address) => nextHops.indexOf(address));
+  const begun = treatments.begin(steering, places.nextHop, places.mirror);
   const prefixes = kernel.map("prefixes");
   const present = prefixKeys(prefixes, [PREFIX_PROTECTED], 0);
   const added: Uint8Array[] = [];

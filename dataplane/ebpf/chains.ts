@@ -11,7 +11,7 @@
 import { addressOctets, isMapped, macOctets } from "../address.ts";
 import { functionMac, ownMac } from "../chain.ts";
 import type { VxlanConfig } from "../dataplane.ts";
-import type { Chain, Hop, Steering } from "../steering.ts";
+import type { Chain, Hop, Steering, Treatment } from "../steering.ts";
 import * as c from "./consts.ts";
 import { hop as hopCodec, treatment as treatmentCodec, vtep as vtepCodec } from "./layout.ts";
 
@@ -67,6 +67,17 @@ export function hopHeader(hop: Hop, position: number, vxlan: VxlanConfig): { hea
   return { header: Uint8Array.from(header), checksum };
 }
 
+/** Slower is not told apart: a longer time would not fit. */
+export const SLOWEST = 64;
+
+/** Nanoseconds that an octet takes at this rate (bits per second), with RATE_SHIFT binary places; 0: no limit. */
+export function perOctet(rate: number | undefined): bigint {
+  if (rate === undefined) return 0n;
+  const bits = BigInt(Math.max(SLOWEST, Math.floor(rate)));
+  // Rounded up: never faster than asked for.
+  return ((8_000_000_000n << c.RATE_SHIFT) + bits - 1n) / bits;
+}
+
 export interface RenderedChains {
   /** By VNI. */
   hops: Map<number, Uint8Array>;
@@ -81,6 +92,7 @@ export function renderChains(
   steering: Steering,
   vxlan: VxlanConfig | undefined,
   nextHop: (address: string) => number,
+  mirror: (mirror: NonNullable<Treatment["mirror"]>) => number = () => 0,
 ): RenderedChains {
   const hops = new Map<number, Uint8Array>();
   const treatments = new Map<number, Uint8Array>();
@@ -119,6 +131,9 @@ export function renderChains(
       treatmentCodec.encode({
         chain_up: chain ? walk(chain.uplink, false) : c.CHAIN_NONE,
         chain_down: chain ? walk(chain.downlink, true) : c.CHAIN_NONE,
+        mirror: treatment.mirror ? mirror(treatment.mirror) : 0,
+        rate_up: perOctet(treatment.rate?.uplink),
+        rate_down: perOctet(treatment.rate?.downlink),
       }),
     );
   }

@@ -19,7 +19,7 @@ import {
   type Intervals,
   normalise,
 } from "../space.ts";
-import type { Endpoint, Match, SteeringRule } from "../steering.ts";
+import type { Endpoint, Match, SteeringRule, Treatment } from "../steering.ts";
 import * as c from "./consts.ts";
 import { endpointSlots, isUp } from "./endpoints.ts";
 import type { Entry, Outcome } from "./image.ts";
@@ -30,6 +30,8 @@ export interface Places {
   nextHop(endpoint: string): number;
   /** Index in `next_hops` of an output of `route`. Absent: the apps' network for all. */
   output?(output: NonNullable<SteeringRule["output"]>): number;
+  /** Number of a mirror. Absent: there are none. */
+  mirror?(mirror: NonNullable<Treatment["mirror"]>): number;
   /** Index of a data plane; undefined for a name that is not known: its rules match nothing there. */
   dataplane?(name: string): number | undefined;
 }
@@ -92,10 +94,14 @@ const isAboutSignalling = ({ message }: Match): boolean =>
 export const isAboutPackets = ({ message }: Match): boolean =>
   message === undefined || message.some(([low, high]) => low <= G_PDU && high >= G_PDU);
 
+/** The short way of flows that are cached pushes no tag. */
+const isTreated = ({ treatment, output }: SteeringRule): boolean =>
+  treatment !== undefined || output?.vlan !== undefined;
+
 function outcomeOf(rule: SteeringRule, places: Places): Outcome {
   const flags =
     (rule.appInitiated ? c.RULE_APP_INITIATED : 0) |
-    (rule.treatment ? c.RULE_TREATED : 0) |
+    (isTreated(rule) ? c.RULE_TREATED : 0) |
     (rule.affinity === "ue" ? c.RULE_BY_UE : 0);
   const outcome = { id: rule.id, service: rule.service, action: actions[rule.action], flags };
   if (rule.action === "pass") return rule.treatment ? { ...outcome, action: c.ACTION_THROUGH } : outcome;

@@ -99,6 +99,9 @@ export const MAX_DATAPLANES = 32;
 export const COUNTERS_STRIDE = 128;
 export const PORT_ACCESS = (dataplane: number): number => dataplane * 2;
 export const PORT_CORE = (dataplane: number): number => dataplane * 2 + 1;
+export const RATE_SHIFT = 20n;
+export const MAX_MIRRORS = 16;
+
 export const PORT_SLOW = 64;
 export const PORT_RETURN = 65;
 export const PORT_APPS = 66;

@@ -31,6 +31,7 @@ import type { Steering } from "../steering.ts";
 import type { Trial, TrialRequest } from "../trial.ts";
 import { applyRules, Buckets } from "./apply.ts";
 import { xdpDetach, xdpQuery } from "./bpf-object.ts";
+import type { Places } from "./classifier.ts";
 import { Collector } from "./collect.ts";
 import * as c from "./consts.ts";
 import { describe } from "./describe.ts";
@@ -41,6 +42,7 @@ import { LinkKeeper } from "./links.ts";
 import { AsFound, bridgeName, linkOf, linkOrNone, removeWire, removeWires } from "./netdev.ts";
 import { NetlinkWatch } from "./netlink.ts";
 import { NextHops } from "./next-hops.ts";
+import { Outlets } from "./outlets.ts";
 import { adaptersOf, allows, fixedDifference, type Plane } from "./planes.ts";
 import { answerForFunctions, makeVeths, PINGER, removePlumbing, routeReplies, setReturnMtu, TAP } from "./plumbing.ts";
 import { readBack } from "./read-back.ts";
@@ -69,6 +71,7 @@ export class EbpfDataplane implements Dataplane {
   #nextHops: NextHops | undefined;
   #steering: Steering | undefined;
   #treatments: Treatments | undefined;
+  #outlets: Outlets | undefined;
   #monitor: Watch | undefined;
   #trials: TrialBench | undefined;
 
@@ -134,6 +137,7 @@ export class EbpfDataplane implements Dataplane {
       this.#cacheFor();
       this.#treatments = new Treatments(kernel, vxlan, apps ? (await linkOf(apps.interface)).mtu : 1500);
       this.#nextHops = new NextHops(kernel, through, apps && (await wiring.direct(apps)));
+      this.#outlets = new Outlets(wiring, this.#nextHops);
       for (const plane of wiring.planes.values()) await wiring.probe(plane, left);
       for (const index of strays) {
         if (!wiring.planeAt(index)) wiring.forget(index);
@@ -172,6 +176,7 @@ export class EbpfDataplane implements Dataplane {
     this.#watch = new NetlinkWatch(() => {
       void this.#links?.check();
       void this.#nextHops?.refresh();
+      void this.#outlets?.refresh();
     });
     await this.#links.check();
   }
@@ -209,10 +214,12 @@ export class EbpfDataplane implements Dataplane {
     this.#monitor?.stop();
     this.#trials?.close();
     this.#nextHops?.close();
+    await this.#outlets?.close();
     if (this.#tables) this.#wiring.kernel.close();
     this.#wiring.kernel = undefined;
     this.#watch = this.#events = this.#links = this.#monitor = this.#trials = undefined;
-    this.#tables = this.#collector = this.#nextHops = this.#buckets = this.#treatments = this.#steering = undefined;
+    this.#tables = this.#collector = this.#nextHops = this.#buckets = this.#steering = undefined;
+    this.#treatments = this.#outlets = undefined;
   }
 
   async down({ unwire }: { unwire: boolean }): Promise<void> {
@@ -291,6 +298,7 @@ export class EbpfDataplane implements Dataplane {
 
   async #changed(): Promise<void> {
     this.#cacheFor();
+    await this.#outlets?.refresh();
     await this.#remeasured();
     // Rules name data planes, the kernel knows them by index.
     if (this.#steering?.rules.some(({ match }) => match.dataplanes)) await this.apply(this.#steering);
@@ -303,10 +311,22 @@ export class EbpfDataplane implements Dataplane {
 
   async apply(steering: Steering): Promise<void> {
     const { kernel } = this.#running();
-    const index = (name: string) => this.#wiring.planes.get(name)?.index;
-    applyRules(kernel, steering, this.#config.limits, this.#nextHops!, this.#buckets!, this.#treatments!, index);
+    const outlets = this.#outlets!;
+    await outlets.prepare(steering);
+    const parts = [this.#nextHops!, this.#buckets!, this.#treatments!] as const;
+    applyRules(kernel, steering, this.#config.limits, ...parts, this.#places());
+    outlets.keep(steering);
     this.#steering = steering;
     for (const rule of steering.rules) this.#services.add(rule.service);
+  }
+
+  #places(): Places {
+    return {
+      nextHop: (address) => this.#nextHops!.indexOf(address),
+      dataplane: (name) => this.#wiring.planes.get(name)?.index,
+      output: (output) => this.#outlets!.output(output),
+      mirror: (mirror) => this.#outlets!.mirror(mirror),
+    };
   }
 
   describe(steering: Steering): TableEntry[] {
@@ -315,10 +335,7 @@ export class EbpfDataplane implements Dataplane {
 
   async differences(steering: Steering): Promise<Difference[]> {
     const { kernel } = this.#running();
-    return readBack(kernel, steering, this.#config.vxlan, {
-      nextHop: (address) => this.#nextHops!.indexOf(address),
-      dataplane: (name) => this.#wiring.planes.get(name)?.index,
-    });
+    return readBack(kernel, steering, this.#config.vxlan, this.#places());
   }
 
   async flushService(service: number): Promise<number> {

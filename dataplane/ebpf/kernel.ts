@@ -33,7 +33,7 @@ import { clock, root, rulesHeader, slots } from "./layout.ts";
 /** Programs of the appliance as a whole count here: DATAPLANE of their load. */
 export const APPLIANCE = MAX_DATAPLANES - 1;
 const FROM_SLOW_REPLY = MAX_DATAPLANES;
-export const APPLIANCE_PROGRAMS = ["from_apps", "from_pinger", "from_slow", "from_slow_reply"];
+export const APPLIANCE_PROGRAMS = ["from_apps", "from_pinger", "from_slow", "from_slow_reply", "mirror_plain"];
 
 /** The compiled object, wherever this file runs from (source or dist/). */
 export function objectPath(name: string): string {
@@ -116,6 +116,7 @@ export function sizes(limits: Limits): Record<string, number> {
     flows: limits.flows * 2,
     service_counters: Math.min(2 * 65536, 2 * (limits.rules + 1)),
     hops: Math.max(4096, limits.rules * 4),
+    meters: Math.min(2 * 65536, 2 * (limits.rules + 1)),
     treatments: Math.min(65536, limits.rules + 1),
     ...cacheSizes(limits),
   };

@@ -106,14 +106,15 @@ export const flow = struct("flow", {
   rule: u32,
 });
 
-export const nextHop = struct("next_hop", { port: u32, destination: bytes(6), source: bytes(6) });
+export const nextHop = struct("next_hop", { port: u16, vlan: be16, destination: bytes(6), source: bytes(6) });
 
 export const treatment = struct("treatment", {
   chain_up: u32,
   chain_down: u32,
   mirror: u32,
-  mirror_flags: u32,
-  unused: bytes(16),
+  reserved: u32,
+  rate_up: u64,
+  rate_down: u64,
 });
 
 export const hop = struct("hop", {

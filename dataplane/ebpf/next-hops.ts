@@ -17,6 +17,8 @@ import { nextHop } from "./layout.ts";
 
 export interface Hop {
   port: number;
+  /** Id of the tag that is pushed, 0 none. */
+  vlan?: number;
   destination: Uint8Array;
   source: Uint8Array;
 }
@@ -42,6 +44,8 @@ const usable = new Set(["REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT", "NO
 export class NextHops implements NextHopIndex {
   private readonly indices = new Map<string, number>();
   private wanted = new Set<string>();
+  /** Places whose way is given, not found. */
+  private readonly fixed = new Map<string, Hop>();
   private readonly direct = new Set<string>();
   private refreshing: Promise<void> | undefined;
   private asked = 0;
@@ -58,20 +62,40 @@ export class NextHops implements NextHopIndex {
   /** @throws DataplaneError when all places are taken by endpoints in use. */
   indexOf(endpoint: string): number {
     if (!this.adapter || !this.isOnLink(endpoint)) return 0;
-    let index = this.indices.get(endpoint);
-    if (index !== undefined) return index;
+    return this.indices.get(endpoint) ?? this.take(endpoint, this.through);
+  }
+
+  private take(name: string, hop: Hop): number {
     const map = this.kernel.map("next_hops");
-    index = this.indices.size + 1;
+    let index = this.indices.size + 1;
     if (index >= map.maxEntries) {
-      const [free] = [...this.indices].filter(([name]) => !this.wanted.has(name));
+      const [free] = [...this.indices].filter(([other]) => !this.wanted.has(other) && !this.fixed.has(other));
       if (!free) throw new DataplaneError(`more than ${map.maxEntries - 1} endpoints`, "next_hops");
       this.indices.delete(free[0]);
       this.direct.delete(free[0]);
       index = free[1];
     }
-    this.indices.set(endpoint, index);
-    map.update(index, nextHop.encode(this.through));
+    this.indices.set(name, index);
+    map.update(index, nextHop.encode(hop));
     return index;
+  }
+
+  /** A way that is given: this name leads there from now on. @throws DataplaneError when all places are taken */
+  place(name: string, hop: Hop): void {
+    const index = this.indices.get(name);
+    if (index === undefined) this.take(name, hop);
+    else this.kernel.map("next_hops").update(index, nextHop.encode(hop));
+    this.fixed.set(name, hop);
+  }
+
+  /** Index of what has been placed. */
+  placeOf(name: string): number {
+    return this.fixed.has(name) ? this.indices.get(name)! : 0;
+  }
+
+  /** Nothing new is sent there; its place is given again when none is left. */
+  release(name: string): void {
+    this.fixed.delete(name);
   }
 
   keep(endpoints: Set<string>): void {
@@ -109,6 +133,7 @@ export class NextHops implements NextHopIndex {
     const known = await this.neighbours();
     if (this.closed) return;
     for (const [endpoint, index] of this.indices) {
+      if (endpoint.startsWith("output ")) continue;
       const neighbour = known.get(endpoint);
       const isUsable = !this.tooLong && neighbour?.state.some((state) => usable.has(state));
       const mac = isUsable ? neighbour?.lladdr : undefined;
@@ -157,8 +182,9 @@ export class NextHops implements NextHopIndex {
   /** What is in the map stays: nobody keeps it current until the next start, so all entries go through routing again. */
   close(): void {
     if (!this.closed) {
-      for (const index of this.indices.values())
-        this.kernel.map("next_hops").update(index, nextHop.encode(this.through));
+      for (const [name, index] of this.indices) {
+        if (!name.startsWith("output ")) this.kernel.map("next_hops").update(index, nextHop.encode(this.through));
+      }
     }
     this.closed = true;
   }

@@ -100,9 +100,9 @@ function compareChains(
   kernel: Kernel,
   steering: Steering,
   vxlan: VxlanConfig | undefined,
-  nextHop: (address: string) => number,
+  { nextHop, mirror }: Places,
 ): Difference[] {
-  const { hops, treatments } = renderChains(steering, vxlan, nextHop);
+  const { hops, treatments } = renderChains(steering, vxlan, nextHop, mirror);
   const named = (noun: string, map: Map<number, Uint8Array>) =>
     new Map([...map].map(([key, value]) => [`${noun} ${key}`, value]));
   const hopMap = kernel.map("hops");
@@ -135,7 +135,7 @@ export function readBack(
     compareRules(kernel, rendered, steering),
     comparePrefilter(kernel, rendered),
     comparePrefixes(kernel, rendered),
-    compareChains(kernel, steering, vxlan, places.nextHop),
+    compareChains(kernel, steering, vxlan, places),
   ];
   return all.flatMap((some) => {
     const rest = some.length - mostShown;

@@ -49,10 +49,10 @@ export class Treatments {
   }
 
   /** @throws DataplaneError and nothing has changed. `nextHop`: index of a function's entry in `next_hops`. */
-  begin(steering: Steering, nextHop: (address: string) => number): Begun {
+  begin(steering: Steering, nextHop: (address: string) => number, mirror?: Parameters<typeof renderChains>[3]): Begun {
     let rendered: RenderedChains;
     try {
-      rendered = renderChains(steering, this.#vxlan, nextHop);
+      rendered = renderChains(steering, this.#vxlan, nextHop, mirror);
     } catch (error) {
       if (error instanceof DataplaneError) throw error;
       throw new DataplaneError((error as Error).message, "chains");

@@ -25,6 +25,7 @@ export class Wiring {
   /** Near end of the return veth. */
   returnMac = "00:00:00:00:00:00";
   #kernel: Kernel | undefined;
+  readonly #ports = new Map<number, number>();
   /** Where programs of the appliance are attached: by name. */
   readonly #appliance = new Map<string, { link: Link; mode: XdpMode }>();
 
@@ -55,7 +56,9 @@ export class Wiring {
 
   set kernel(kernel: Kernel | undefined) {
     this.#kernel = kernel;
-    if (!kernel) this.#appliance.clear();
+    if (kernel) return;
+    this.#appliance.clear();
+    this.#ports.clear();
   }
 
   /** What an earlier run left on these data planes' adapters, and on our own. */
@@ -124,6 +127,28 @@ export class Wiring {
 
   port(port: number, link: Link): void {
     this.kernel.map("ports").update(port, u32(link.ifindex));
+    this.#ports.set(port, link.ifindex);
+  }
+
+  unplug(port: number): void {
+    this.kernel.map("ports").delete(port);
+    this.#ports.delete(port);
+  }
+
+  /** Ports that packets of services can leave by, and their adapters. */
+  leavesBy(): [number, number][] {
+    return [...this.#ports].filter(([port]) => port !== c.PORT_SLOW);
+  }
+
+  /** Is what leaves by this port in a tunnel? By the return port it may be, where a shared adapter is routed. */
+  carriesTunnels(port: number): boolean {
+    const plane = this.planeAt(port >> 1);
+    return port === c.PORT_RETURN || (port < c.PORT_SLOW && plane?.config.plugin === "gtp");
+  }
+
+  /** No native program sends anywhere. */
+  allGeneric(): boolean {
+    return [...this.planes.values()].every((plane) => plane.xdp === "generic");
   }
 
   /** May frames go straight to the apps' adapter? */
@@ -327,7 +352,7 @@ export class Wiring {
   forget(index: number): void {
     const { kernel } = this;
     replacePrefixes(kernel.map("prefixes"), PREFIX_SETS, index, []);
-    for (const port of [c.PORT_ACCESS(index), c.PORT_CORE(index)]) kernel.map("ports").delete(port);
+    for (const port of [c.PORT_ACCESS(index), c.PORT_CORE(index)]) this.unplug(port);
     kernel.forget(index);
   }
 }

@@ -192,7 +192,7 @@ test("another MTU is noticed, and so is an adapter that went and came again", as
   await until(() => plane.status()[0]!.ports[0]!.mtu === 1450);
   const { index, epoch } = plane.sessions({}).sessions[0]!;
   assert.is(plane.slow.room(index, epoch) ?? 1450, 1450, "no downlink is known at the moment");
-  assert.match(ip("route show table 8090"), /mtu 1414/);
+  await until(() => ip("route show table 8090").includes("mtu 1414"));
   ip("link del acc0");
   cable("acc0", "enb0");
   await until(() => xdpQuery(JSON.parse(ip("-j link show acc0"))[0].ifindex) !== undefined);

@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import { addressOctets, prefixOf, stationText } from "../../dataplane/address.ts";
 import { counters } from "../../dataplane/counters.ts";
 import { imageMap } from "../../dataplane/ebpf/apply.ts";
-import type { BpfMap } from "../../dataplane/ebpf/bpf-map.ts";
+import { BpfMap, MapType } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject } from "../../dataplane/ebpf/bpf-object.ts";
 import { renderChains, renderVtep } from "../../dataplane/ebpf/chains.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
@@ -217,7 +217,7 @@ export class Kernel {
     }
   }
 
-  /** A new generation; the endpoints' next hops are 1, 2, … in order of appearance (`hopMac`). */
+  /** A new generation; next hops of endpoints and outputs are 1, 2, … in order of appearance (`hopMac`). */
   setRules(rules: readonly SteeringRule[]): void {
     this.steering = [...rules];
     this.endpoints = [];
@@ -226,12 +226,17 @@ export class Kernel {
       return this.endpoints.indexOf(endpoint);
     };
     const steering = { rules: this.steering, protect: this.settings.protect };
-    const rendered = renderRules(steering, { nextHop: hop, dataplane: (name) => dataplanes.indexOf(name) });
+    const rendered = renderRules(steering, {
+      nextHop: hop,
+      dataplane: (name) => dataplanes.indexOf(name),
+      output: ({ vlan = 0 }) => hop(`output ${vlan}`),
+    });
     this.setChains(hop);
     new Uint8Array(this.inner.memory()).fill(0).set(rendered.image);
     for (let i = 0; i < Math.max(1, this.endpoints.length); i++) {
       const { dst, src } = hopMac(i + 1);
-      const value = { port: c.PORT_APPS, destination: octetsOf(dst), source: octetsOf(src) };
+      const vlan = Number(/^output (\d+)$/.exec(this.endpoints[i] ?? "")?.[1] ?? 0);
+      const value = { port: c.PORT_APPS, vlan, destination: octetsOf(dst), source: octetsOf(src) };
       this.object.map("next_hops").update(i, layout.nextHop.encode(value));
     }
     this.generation++;
@@ -248,7 +253,7 @@ export class Kernel {
 
   /** Functions get next hops behind the endpoints. */
   private setChains(hop: (address: string) => number): void {
-    const rendered = renderChains({ rules: this.steering, protect: [] }, vxlan, hop);
+    const rendered = renderChains({ rules: this.steering, protect: [] }, vxlan, hop, () => 1);
     const [hops, treatments] = [this.object.map("hops"), this.object.map("treatments")];
     for (const key of [...hops.keys()]) hops.delete(key);
     for (const [vni, value] of rendered.hops) hops.update(u32(vni), value);
@@ -256,6 +261,22 @@ export class Kernel {
     for (const [service, value] of rendered.treatments) treatments.update(service, value);
     this.treated = [...rendered.treatments.keys()];
     this.object.map("vtep").update(0, renderVtep(vxlan, 1500));
+  }
+
+  /** Mirror 1 copies what leaves by any port, or by none. */
+  setMirror(there: boolean): void {
+    const mirrors = this.object.map("mirrors");
+    for (const port of [c.PORT_ACCESS(0), c.PORT_CORE(0), c.PORT_RETURN, c.PORT_APPS]) {
+      const index = c.MAX_PORTS + port;
+      if (!there) {
+        mirrors.delete(index);
+        continue;
+      }
+      const pair = BpfMap.create(MapType.devmap, "mirror_pair", { key: 4, value: 8, entries: 2 });
+      for (const place of [0, 1]) pair.update(place, new Uint8Array(Uint32Array.of(1, 0).buffer));
+      mirrors.update(index, u32(pair.fd));
+      pair.close();
+    }
   }
 
   plug = (port: number): void => this.object.map("ports").update(port, u32(1));

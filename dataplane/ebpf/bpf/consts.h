@@ -88,6 +88,12 @@
 #define RULE_TREATED (1 << 1) /* its service has a treatment */
 
 #define RULE_BY_UE (1 << 2)  /* a UE keeps to one endpoint, not a connection */
+/* treatment.rate_up, rate_down */
+#define RATE_SHIFT 20
+#define RATE_BURST_NS 50000000 /* what a service may send at once: this long at its rate, */
+#define RATE_BURST_OCTETS 3000 /* and at least so much */
+
+#define MAX_MIRRORS 16 /* number 0 is none */
 
 /* rules_header.flags */
 #define RULES_THROUGH (1 << 0) /* some rule treats what stays in its tunnel: the core's packets are looked at */

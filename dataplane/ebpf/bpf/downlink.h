@@ -127,7 +127,7 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 		f->bearer = own;
 	p->service = f->service;
 	p->rule = f->rule;
-	if (!within_rate(f->service, 1, p->inner_length))
+	if (!within_rate(t, f->service, 1, p->inner_length))
 		return drop(ctx, COUNTER_DROP_RATE);
 	count_service(f->service, 1, p->inner_length);
 	if (p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER && p->tcp_flags & TCP_SYN)

@@ -206,6 +206,31 @@ struct {
 	__type(value, struct treatment);
 } treatments SEC(".maps");
 
+/* When would this service have sent all that it has sent, had it kept to its rate? Nanoseconds of the monotonic clock.
+ * Index: service * 2, + 1 downlink. (resized) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2048);
+	__type(key, __u32);
+	__type(value, __u64);
+} meters SEC(".maps");
+
+/* The adapter of an egress port, and the one that gets a copy. */
+struct mirror_pair {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 2);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_devmap_val));
+};
+
+/* Which two adapters get what leaves by this port and is copied by this mirror? Index: mirror * MAX_PORTS + port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_MIRRORS * MAX_PORTS);
+	__type(key, __u32);
+	__array(values, struct mirror_pair);
+} mirrors SEC(".maps");
+
 /* How is this endpoint reached? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

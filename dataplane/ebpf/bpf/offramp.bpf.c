@@ -9,6 +9,7 @@
  *   from_slow_uplink    its second half for frames of the access side, one per data plane (tail call)
  *   ether_from_slow     the same where the wire carries no tunnels
  *   from_slow_reply     its second half for replies (tail call)
+ *   mirror_plain        on copies that leave by a mirror without their tunnel
  *   read_clock          by test run: what time is it in jiffies?
  *
  * docs/packet-path.md is the specification; test/model is a second implementation of it.
@@ -142,6 +143,13 @@ int from_apps(struct xdp_md *ctx)
 	return reply(ctx, 0);
 }
 
+/* Only by a device map: see mirror.h. */
+SEC("xdp/devmap")
+int mirror_plain(struct xdp_md *ctx)
+{
+	return without_tunnel(ctx);
+}
+
 SEC("xdp.frags")
 int from_pinger(struct xdp_md *ctx)
 {
@@ -217,23 +225,33 @@ int from_slow_reply(struct xdp_md *ctx)
 	return reply(ctx, 1);
 }
 
+/* Takes our header off. Returns its op, -1 when there is none. */
+GLOBAL int strip_slow_header(struct xdp_md *ctx, struct packet *p)
+{
+	struct slow_header h;
+
+	if (!p || !read_slow_header(ctx, &h) || bpf_xdp_adjust_head(ctx, sizeof(h)))
+		return -1;
+	p->token = h.sequence;
+	return h.op;
+}
+
 /* What the control plane gives back for the access side. */
 INLINE int back_from_slow(struct xdp_md *ctx, int ethernet)
 {
 	struct packet *p = new_packet(WAY_UPLINK);
-	struct slow_header h;
+	int op = p ? strip_slow_header(ctx, p) : -1;
 
-	if (!p || !read_slow_header(ctx, &h) || bpf_xdp_adjust_head(ctx, sizeof(h)))
+	if (!p || op < 0)
 		return drop(ctx, COUNTER_DROP_SLOW_MALFORMED);
 	struct config *cfg = config_of(DATAPLANE);
-	if (h.op == SLOW_WIRE) {
+	if (op == SLOW_WIRE) {
 		int verdict;
 		ends(ctx, COUNTER_PASS_OUTER_FRAGMENT, frame_length(ctx));
 		verdict = bpf_redirect_map(&ports, cfg && cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(DATAPLANE), XDP_DROP);
 		return verdict;
 	}
 	p->from_slow = 1;
-	p->token = h.sequence;
 	return ethernet ? uplink_ethernet(ctx, cfg, p) : uplink(ctx, cfg, p);
 }
 

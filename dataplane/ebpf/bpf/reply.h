@@ -197,7 +197,7 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 	}
 	__u32 service = f->service;
 	if (treatment) {
-		if (!within_rate(service, 1, length)) {
+		if (!within_rate(treatment, service, 1, length)) {
 			ends_in(ctx, b->dataplane, COUNTER_DROP_RATE, length);
 			return XDP_DROP;
 		}

@@ -129,7 +129,8 @@ struct flow {
 /* The other entry of a flow has the key {translated, ue, translated_port, translated_ue_port, protocol, !reply}. */
 
 struct next_hop {
-	__u32 port; /* index into `ports` */
+	__u16 port; /* index into `ports` */
+	__u16 vlan; /* network order, 0 untagged; such flows are treated (never cached) */
 	__u8 destination[6];
 	__u8 source[6];
 };
@@ -198,9 +199,10 @@ struct rules_header { /* `rules_state`: what the classifier reads first */
 struct treatment {
 	__u32 chain_up;   /* first function of the chain: key in `hops`, or CHAIN_* */
 	__u32 chain_down;
-	__u32 mirror;     /* 1 + index of the mirror, 0 none */
-	__u32 mirror_flags;
-	__u32 unused[4];
+	__u32 mirror;     /* number of the mirror: see `mirrors`; 0 none */
+	__u32 reserved;
+	__u64 rate_up;    /* nanoseconds that an octet takes at its rate, RATE_SHIFT binary places; 0 no limit */
+	__u64 rate_down;
 };
 
 /* One function of a chain in one direction: how packets get there, and what comes after. Key: its VNI, host order. */

@@ -41,8 +41,19 @@ INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const s
 	void *data = (void *)(long)ctx->data;
 	if (!hop || data + 14 > (void *)(long)ctx->data_end)
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	if (hop->vlan) {
+		if (bpf_xdp_adjust_head(ctx, -4))
+			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+		data = (void *)(long)ctx->data;
+		if (data + 18 > (void *)(long)ctx->data_end)
+			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+		*(__u16 *)(data + 12) = bpf_htons(ETH_P_8021Q);
+		*(__u16 *)(data + 14) = hop->vlan;
+		*(__u16 *)(data + 16) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	} else {
+		*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	}
 	memcpy(data, hop->destination, 12);
-	*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	int verdict = leave(ctx, hop->port, XDP_DROP, t);
 	if (verdict != XDP_REDIRECT) {
 		ends(ctx, COUNTER_DROP_REDIRECT, length);
@@ -70,7 +81,7 @@ GLOBAL int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 	p->rule = f->rule;
 	if (f->last_seen != at)
 		f->last_seen = at;
-	if (t && !within_rate(f->service, 0, length))
+	if (t && !within_rate(t, f->service, 0, length))
 		return drop(ctx, COUNTER_DROP_RATE);
 	__u32 vni = t && !is_icmp_other(p) ? t->chain_up : CHAIN_NONE;
 	count_service(f->service, 0, length);
