@@ -121,7 +121,8 @@ INLINE int is_for_chains(struct xdp_md *ctx)
 		load_address(&to, data + 38);
 	else
 		return 0;
-	return same_address(&to, &v->address4) || same_address(&to, &v->address6);
+	/* all zero is no address of ours, but that we have none */
+	return (to.hi | to.lo) && (same_address(&to, &v->address4) || same_address(&to, &v->address6));
 }
 
 /* Reads and takes off what a function has put around its packet: what is left is an Ethernet header and the packet.
