@@ -199,6 +199,43 @@ test("A12: iperf3 through eight functions, up and down", async () => {
   }
 });
 
+/** RFC 8300 §3: takes the packet, lowers the service index, hands it back to who sent it. */
+const nshFunction = `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", 4790))
+print("ready", flush=True)
+while True:
+    data, (host, port) = s.recvfrom(65535)
+    octets = bytearray(data)
+    octets[15] -= 1
+    s.sendto(octets, (host, 4790))
+`;
+
+test("A12: a function that speaks NSH, before one that knows nothing", async () => {
+  const nsh = { address: functionAddress(1), encapsulation: "nsh" };
+  await chained(
+    "edge",
+    internet.www,
+    { ue_net: [nsh, functionAddress(2)], net_ue: [functionAddress(2), nsh] },
+    scene.lab.app.address,
+  );
+  await ready("edge");
+  const speaks = scene.lab.machines.start("fn1", "nsh", ["python3", "-c", nshFunction]);
+  await speaks.said(/ready/);
+  try {
+    const got = await scene.lab.phoneHttp(ue, `http://${internet.www}/data?bytes=200000&seed=9`, { timeoutMs: 20_000 });
+    assert.is(got.server, "edge");
+    assert.is(got.sha256, sha256(pattern(200_000, 9)));
+  } finally {
+    await speaks.end("SIGKILL");
+  }
+  await scene.lab.phoneHttp(ue, `http://${internet.www}/`, { timeoutMs: 1000 }).then(
+    () => assert.unreachable("without the function nothing comes back"),
+    () => undefined,
+  );
+});
+
 /** Waits until Offramp says so of this function. */
 const told = (n: number, state: "up" | "down") =>
   until(
