@@ -190,13 +190,13 @@ alone(
 
 alone(
   "A15: phones in tunnels and stations on Ethernet share services, each answered on its own wire; an address lives on one",
-  inScene({ ues: 2, start: false, site: { peers: false, idleTimeout: "4s" } }, async (scene) => {
+  inScene({ ues: 2, start: false, site: { peers: false, idleTimeout: "15s" } }, async (scene) => {
     await addStations(scene.lab);
     const s1 = {
-      ...{ name: "s1", access: "acc0", core: "cor0", idleTimeout: "4s" },
+      ...{ name: "s1", access: "acc0", core: "cor0", idleTimeout: "15s" },
       pinger: { target: internet.host, interval: "200ms", giveUp: "5s" },
     };
-    scene.appliance.configure(siteOf(s1, wifi({ uePools: [], idleTimeout: "4s" })));
+    scene.appliance.configure(siteOf(s1, wifi({ uePools: [], idleTimeout: "15s" })));
     await scene.appliance.start();
     const phone = await scene.lab.attach(0);
     await reaches(scene.lab, phone, internet.host);
@@ -229,7 +229,7 @@ alone(
         await scene.lab.phonePing(thief, internet.www, 1, ["-W", "1"]);
         return (await sessionOf(scene, phone.ip))?.dataplane === "wifi";
       },
-      30_000,
+      90_000,
     );
     await events.end();
   }),
