@@ -1,7 +1,10 @@
 /**
  * Many services at once, and changes that can be taken back: apply, confirm, rollback, history.
  */
+import type { FastifyReply } from "fastify";
 import { Problem } from "../errors.ts";
+import { warningHeader } from "../intents/judgement.ts";
+import type { SetResult } from "../intents/sets.ts";
 import type { Revision } from "../store/history.ts";
 import type { Routes } from "./context.ts";
 import * as schemas from "./schemas.ts";
@@ -19,6 +22,15 @@ export const setRoutes: Routes = (app, { sets: changes, deployed, events, log, w
     events.publish({ type, time: Date.now(), revision });
   };
 
+  /** What is accepted but never acts is said to whoever asked, and to the log when it is done. */
+  const warn = <R extends SetResult>(done: R, reply: FastifyReply): R => {
+    const { revision, warnings = [] } = done;
+    const header = warningHeader(warnings);
+    if (header !== undefined) reply.header("offramp-warning", header);
+    if (revision !== undefined) for (const { message } of warnings) log.warn({ revision }, message);
+    return done;
+  };
+
   app.put<{ Body: unknown[]; Querystring: { confirm?: number; dryRun?: "true" | "false" } }>(
     "/api/v1/services",
     {
@@ -28,19 +40,20 @@ export const setRoutes: Routes = (app, { sets: changes, deployed, events, log, w
         summary: "Make the services exactly these, or change nothing",
         description:
           "A service is the one of its name and keeps its numbers and flows. With confirm, the change takes itself " +
-          "back after so many seconds unless it is confirmed; until then every other change is refused.",
+          "back after so many seconds unless it is confirmed; until then every other change is refused. Services that never " +
+          "act are accepted, and told in warnings and in the header Offramp-Warning.",
         querystring: sets.applyQuery,
         body: { type: "array", items: {} },
         response: { 200: sets.setResult, ...schemas.commonProblems, ...schemas.conflict, ...schemas.refused },
       },
       config: { documentedBody: schemas.services },
     },
-    async (request) => {
+    async (request, reply) => {
       const { confirm, dryRun } = request.query;
-      if (dryRun === "true") return changes.plan(request.body);
+      if (dryRun === "true") return warn(await changes.plan(request.body), reply);
       const done = await changes.apply(request.body, who(request), confirm);
       changed("services-applied", done.revision, request);
-      return done;
+      return warn(done, reply);
     },
   );
 
@@ -95,10 +108,10 @@ export const setRoutes: Routes = (app, { sets: changes, deployed, events, log, w
         },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const done = await changes.rollback(request.body?.revision, who(request));
       changed("services-rolled-back", done.revision, request);
-      return done;
+      return warn(done, reply);
     },
   );
 

@@ -2,7 +2,7 @@
  * What do lists of services, revisions and confirmations look like in the API?
  */
 import Type from "typebox";
-import { service } from "./schemas.ts";
+import { finding, service } from "./schemas.ts";
 
 const closed = { additionalProperties: false };
 const whole = Type.Integer({ minimum: 0 });
@@ -36,6 +36,11 @@ export const setResult = Type.Object(
     removed: names,
     kept: whole,
     until: Type.Optional(until),
+    warnings: Type.Optional(
+      Type.Array(finding, {
+        description: "services that never act, by the change or as part of it; also Offramp-Warning",
+      }),
+    ),
     tables: Type.Optional({ ...tableChanges, description: "with dryRun: the same as objects of the kernel" }),
   },
   closed,

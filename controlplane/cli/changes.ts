@@ -16,6 +16,12 @@ import { Client, type ClientOptions, query } from "./client.ts";
 import { print, type Show } from "./output.ts";
 import { readServices } from "./source.ts";
 
+/** Warnings go where they do not disturb what reads the answer. */
+function printSet(done: SetResult, options: Show): void {
+  for (const { message } of done.warnings ?? []) process.stderr.write(`warning: ${message}\n`);
+  print(done, setLines, options);
+}
+
 type Common = ClientOptions & Show;
 
 function seconds(text: string): number {
@@ -41,7 +47,7 @@ export function applyVerb(command: Command): void {
       const { file, confirm, dryRun } = options;
       const path = `/api/v1/services${query({ confirm, dryRun: dryRun ? "true" : undefined })}`;
       const done = await new Client(options).json<SetResult>("PUT", path, readServices(file, true));
-      print(done, setLines, options);
+      printSet(done, options);
     });
 }
 
@@ -59,7 +65,7 @@ export function rollbackVerb(command: Command): void {
     .description("go back to the services of an earlier revision; a new revision")
     .action(async (to: number | undefined, options: Common) => {
       const body = to === undefined ? {} : { revision: to };
-      print(await new Client(options).json<SetResult>("POST", "/api/v1/rollback", body), setLines, options);
+      printSet(await new Client(options).json<SetResult>("POST", "/api/v1/rollback", body), options);
     });
 }
 

@@ -55,7 +55,7 @@ export interface Transaction extends Change {
   /** Ends the wait for a confirmation. */
   disarms?: boolean;
   /** Judges the services that it touches, before anything happens. @throws Problem */
-  judge?: Judge;
+  judge?: Judge | undefined;
 }
 
 /** `touched` are among `all`. @throws Problem */

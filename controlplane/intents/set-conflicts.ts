@@ -9,10 +9,7 @@ import { type Box, dimensionIndex, largest } from "../../dataplane/space.ts";
 import { Problem } from "../errors.ts";
 import { boxOfMatch } from "./algebra.ts";
 import { type Conflict, conflicts } from "./compile.ts";
-import type { ValidationContext } from "./context.ts";
-import { refuse } from "./judgement.ts";
 import type { Intent } from "./model.ts";
-import { verifyInTurns } from "./verify.ts";
 
 const mostConflicts = 100;
 const codes = { "same-name": "name-taken", "same-match": "same-match", ambiguous: "ambiguous" } as const;
@@ -84,38 +81,5 @@ export function refuseSet(touched: readonly Intent[], all: readonly Intent[]): v
   const rest = found.length - shown.length;
   throw new Problem(codes[first.conflict.kind], rest > 0 ? `${said}; and ${rest} more` : said, {
     services: [...new Set(shown.flatMap(({ intent, conflict }) => [intent.name, conflict.service]))],
-  });
-}
-
-/** So few are judged one by one; of more, verification of the whole set says which may be at fault. */
-const few = 20;
-
-/** Refuses what a POST of the service would refuse. @throws Problem that names every service at fault */
-export async function refuseUseless(
-  touched: readonly Intent[],
-  all: readonly Intent[],
-  context: ValidationContext,
-): Promise<void> {
-  let suspects = touched;
-  if (touched.length > few) {
-    const found = new Set((await verifyInTurns(all, context)).map(({ services: [about] }) => about));
-    suspects = touched.filter(({ name }) => found.has(name));
-  }
-  const problems: Problem[] = [];
-  for (const intent of suspects.slice(0, mostConflicts)) {
-    const others = all.filter((other) => other !== intent);
-    try {
-      refuse(intent, others, context);
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      problems.push(error);
-    }
-  }
-  const [first, ...more] = problems;
-  if (!first) return;
-  if (more.length === 0) throw first;
-  const said = problems.map(({ detail }) => detail).join("; ");
-  throw new Problem(first.code, said, {
-    services: [...new Set(problems.flatMap(({ extras }) => extras.services ?? []))],
   });
 }

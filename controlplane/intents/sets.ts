@@ -16,8 +16,10 @@ import { deadline, notConfirmed, timeLeft, untilText } from "./confirmation.ts";
 import type { FieldError, Service } from "./model.ts";
 import type { Judge, Services } from "./services.ts";
 import { changeTo, countText, type SetChange } from "./set.ts";
-import { refuseSet, refuseUseless } from "./set-conflicts.ts";
+import { refuseSet } from "./set-conflicts.ts";
+import { effects, refuseLoops } from "./set-effects.ts";
 import { type TableChange, tableChanges } from "./tables.ts";
+import type { Finding } from "./verify.ts";
 
 /** What became, or would become, of a change of the set. */
 export interface SetResult {
@@ -29,6 +31,8 @@ export interface SetResult {
   kept: number;
   /** Until when it has to be confirmed: ISO 8601. */
   until?: string;
+  /** Services that never act, by the change or as part of it, and what could not be decided. Absent: none. */
+  warnings?: Finding[];
 }
 
 /** A change that waits, as the API tells it. */
@@ -53,7 +57,7 @@ const mostErrors = 100;
 
 const result = (
   { added, changed, removed, kept }: SetChange,
-  rest: Pick<SetResult, "revision" | "until">,
+  rest: Pick<SetResult, "revision" | "until" | "warnings">,
 ): SetResult => ({
   ...(rest.revision !== undefined && { revision: rest.revision }),
   added,
@@ -61,6 +65,7 @@ const result = (
   removed,
   kept,
   ...(rest.until !== undefined && { until: rest.until }),
+  ...(rest.warnings && rest.warnings.length > 0 && { warnings: rest.warnings }),
 });
 
 export class ServiceSets {
@@ -103,10 +108,15 @@ export class ServiceSets {
     throw new Problem("invalid-service", rest > 0 ? `${said}; and ${rest} more` : said, { errors: shown });
   }
 
-  readonly #judge: Judge = async (touched, all) => {
-    refuseSet(touched, all);
-    await refuseUseless(touched, all, this.#options.services.context());
-  };
+  /** Notes in `warnings` what is accepted, but has to be told. */
+  #judge(warnings: Finding[]): Judge {
+    return async (touched, all) => {
+      const context = this.#options.services.context();
+      refuseLoops(touched, context);
+      refuseSet(touched, all);
+      warnings.push(...(await effects(touched, all, context)));
+    };
+  }
 
   #changeTo(bodies: readonly unknown[]): SetChange {
     const { services, store } = this.#options;
@@ -121,9 +131,10 @@ export class ServiceSets {
   async plan(bodies: readonly unknown[]): Promise<SetResult & { tables: TableChange[] }> {
     const change = this.#changeTo(bodies);
     const { services, dataplane } = this.#options;
-    const after = await services.preview(change.touched, this.#judge);
+    const warnings: Finding[] = [];
+    const after = await services.preview(change.touched, this.#judge(warnings));
     const tables = tableChanges(dataplane.describe(services.steering()), dataplane.describe(after));
-    return { ...result(change, {}), tables };
+    return { ...result(change, { warnings }), tables };
   }
 
   /**
@@ -133,37 +144,41 @@ export class ServiceSets {
   async apply(bodies: readonly unknown[], who: string, confirm?: number): Promise<SetResult> {
     const { services } = this.#options;
     let change: SetChange | undefined;
+    const warnings: Finding[] = [];
     const revision = await services.transact(() => {
       services.confirmation.refuseWhileArmed();
       change = this.#changeTo(bodies);
       const trial = confirm === undefined ? "" : `, to be confirmed within ${confirm} s`;
       const what = `${bodies.length} services applied: ${countText(change)}${trial}`;
-      return { touched: change.touched, given: change.given, who, what, confirm, judge: this.#judge };
+      return { touched: change.touched, given: change.given, who, what, confirm, judge: this.#judge(warnings) };
     });
     const armed = revision === undefined || confirm === undefined ? undefined : services.confirmation.armed;
     if (armed) services.confirmation.watch(() => this.#takeBack(), this.#options.failed);
     if (!change) throw new Problem("internal", "the change was not made");
-    return result(change, { revision, ...(armed && { until: untilText(armed) }) });
+    return result(change, { revision, warnings, ...(armed && { until: untilText(armed) }) });
   }
 
   /**
    * Goes back to the set of an earlier revision; without a number, to what was there before the change that waits to be
-   * confirmed. Either ends the wait.
+   * confirmed. Either ends the wait. What was there before a change on trial comes back whatever it is like; the set of a
+   * given revision is judged by the site as it is now.
    * @throws Problem
    */
   async rollback(to: number | undefined, who: string): Promise<SetResult> {
     const { services } = this.#options;
     let change: SetChange | undefined;
+    const warnings: Finding[] = [];
     const revision = await services.transact(() => {
       const armed = services.confirmation.armed;
       const number = to ?? armed?.back;
       if (number === undefined) throw new Problem("not-armed", "say which revision to go back to: see history");
       change = this.#changeBack(number);
       const what = `back to revision ${number}: ${countText(change)}`;
-      return { touched: change.touched, given: change.given, who, what, disarms: armed !== undefined };
+      const judge = number === armed?.back ? undefined : this.#judge(warnings);
+      return { touched: change.touched, given: change.given, who, what, disarms: armed !== undefined, judge };
     });
     if (!change) throw new Problem("internal", "the change was not made");
-    return result(change, { revision });
+    return result(change, { revision, warnings });
   }
 
   #changeBack(number: number): SetChange {

@@ -88,13 +88,6 @@ test("a list is refused whole, with everything that is wrong", () =>
     const met = await put(running, twins);
     assert.is(met.status, 409);
     assert.equal(met.body.services.sort(), ["other", "s6", "s7", "twin"]);
-    const hidden = {
-      name: "hidden",
-      rules: { priority: 1, nw_dst: "203.0.113.9", nw_src: "10.45.0.0/16", endpoint: "10.60.0.9" },
-    };
-    const useless = await put(running, [service(9), hidden]);
-    assert.is(useless.body.type, "/problems/shadowed");
-    assert.equal(useless.body.services, ["s9"]);
     const many = Array.from({ length: 51 }, (_, n) => service(n + 10));
     assert.is((await put(running, many)).body.type, "/problems/limit-reached");
     for (const body of [{}, "7", service(1), null]) assert.is((await put(running, body)).status, 400);
@@ -105,6 +98,49 @@ test("a list is refused whole, with everything that is wrong", () =>
     assert.equal([running.dataplane.steering, (await running.call("GET", "/service")).body], before);
     assert.is((await running.call("GET", "/api/v1/confirm")).status, 404, "nothing waits");
     assert.is((await put(running, list(9))).status, 200);
+  }));
+
+const hidden = {
+  name: "hidden",
+  rules: { priority: 1, nw_dst: "203.0.113.9", nw_src: "10.45.0.0/16", endpoint: "10.60.0.9" },
+};
+const shadowed = 'shadowed;service="hidden";by="s9"';
+
+test("what never acts is accepted in a list and said; in a dry run and a rollback too (C7)", () =>
+  withAgent(async (running) => {
+    for (const query of ["?dryRun=true", ""]) {
+      const answer = await put(running, [hidden, service(9)], query);
+      assert.is(answer.status, 200);
+      shaped(shapes.setResult, answer.body);
+      assert.is(answer.headers.get("offramp-warning"), shadowed);
+      const told = answer.body.warnings.map((one: { kind: string; services: string[] }) => [one.kind, one.services]);
+      assert.equal(told, [["shadowed", ["hidden", "s9"]]]);
+    }
+    const more = await put(running, [hidden, service(9), service(8)]);
+    assert.not("warnings" in more.body, "nothing new of what was there");
+    assert.is((await put(running, [hidden])).body.warnings, undefined);
+    const back = await running.call("POST", "/api/v1/rollback", { revision: 1 });
+    assert.is(back.headers.get("offramp-warning"), shadowed);
+    assert.is(back.body.warnings[0].kind, "shadowed");
+  }));
+
+test("what would come back is refused in a list, with the name and the field of each (C7)", () =>
+  withAgent(async (running) => {
+    const back = (name: string, nw_dst: string) => ({
+      name,
+      rules: { priority: 7, nw_dst, nw_src: "0.0.0.0/0", endpoint: "local" },
+    });
+    for (const query of ["?dryRun=true", ""]) {
+      const body = [service(1), back("a", "10.45.0.5"), back("b", "10.46.0.0/24")];
+      const answer = await put(running, body, query);
+      assert.is(answer.status, 400);
+      assert.equal(
+        answer.body.errors.map((one: { field: string }) => one.field),
+        ['"a".rules.nw_dst', '"b".rules.nw_dst'],
+      );
+      assert.equal(answer.body.services, ["a", "b"]);
+    }
+    assert.equal(names(running), []);
   }));
 
 test("every change is a revision: who, what, and what each service was and became", () =>

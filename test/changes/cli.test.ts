@@ -50,6 +50,18 @@ test("apply, confirm, rollback, history: a file becomes the set, and the way bac
     assert.match(bad.err, "[1]: give either serviceIP and applicationIP, or rules");
   }));
 
+test("apply says what never acts, also in a dry run; the answer itself stays as it is", () =>
+  withAgent(async (running) => {
+    const hidden =
+      "- { name: hidden, rules: { priority: 1, nw_src: 0.0.0.0/0, nw_dst: 203.0.113.80, tp_dst: 80, protocol: tcp, endpoint: 10.60.0.9 } }\n";
+    for (const extra of [["--dry-run"], ["--json"]]) {
+      const { code, out, err } = await offramp(["apply", "-f", "-", ...extra], { ...on(running), input: one + hidden });
+      assert.is(code, 0, err);
+      assert.match(err, /^warning: "hidden" never acts: "web", of higher priority, has all of its packets; .*\n$/);
+      if (extra[0] === "--json") assert.is(JSON.parse(out).warnings[0].kind, "shadowed");
+    }
+  }));
+
 test("usage errors are 2", async () => {
   for (const args of [
     ["apply"],
