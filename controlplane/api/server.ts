@@ -50,6 +50,40 @@ function rejectSocket(error: NodeJS.ErrnoException, socket: Socket): void {
   socket.end(late ? rawProblem("timeout", "send requests faster") : rawProblem("invalid-request", "this is not HTTP"));
 }
 
+/** Milliseconds that requests which are being answered have left when the server stops. */
+const farewell = 5_000;
+
+/**
+ * Nobody keeps the server from closing. Node closes connections that have had an answer; one on which nothing has come yet,
+ * as clients open them in advance, or half a request, counts as busy until its time is up, half a minute.
+ */
+function setUpClosing(app: Server, server: HttpServer): void {
+  const open = new Set<Socket>();
+  const answering = new Set<Socket>();
+  const watch = (socket: Socket) => {
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
+  };
+  server.on("connection", watch);
+  server.on("secureConnection", watch);
+  server.on("request", ({ socket }, response) => {
+    answering.add(socket);
+    response.once("close", () => answering.delete(socket));
+  });
+  app.addHook("preClose", (done) => {
+    const secure = [...open].some((socket) => "encrypted" in socket);
+    for (const socket of open) {
+      const carriesTls = secure && !("encrypted" in socket) && socket.bytesRead > 0;
+      if (!answering.has(socket) && !carriesTls) socket.destroy();
+    }
+    const rest = setTimeout(() => {
+      for (const socket of open) socket.destroy();
+    }, farewell);
+    server.once("close", () => clearTimeout(rest));
+    done();
+  });
+}
+
 /** The paths of routes as expressions, so that a path that exists with another method is told from one that does not. */
 class RouteTable {
   readonly #routes: { pattern: RegExp; method: string }[] = [];
@@ -137,6 +171,7 @@ export async function createServer(context: ApiContext, { tls, token }: ServerOp
   const server = app.server as HttpServer;
   server.headersTimeout = 10_000;
   server.maxConnections = connections;
+  setUpClosing(app, server);
 
   const routes = new RouteTable();
   const check = guard(token, tls?.clientCa !== undefined);

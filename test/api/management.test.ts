@@ -1,7 +1,10 @@
 /** Does the management API tell what the data plane knows, in the shape that /openapi.json promises? */
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import type { Server } from "node:http";
 import { request } from "node:https";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TSchema } from "typebox";
@@ -241,6 +244,37 @@ test("an agent that stops does not wait for readers of events", () =>
     const response = await fetch(`${url}/api/v1/events`);
     await agent.stop();
     await response.text().catch(() => "");
+  }));
+
+/** A connection that has sent `text`, once the server has it. */
+async function connected(url: string, server: Server, text: string): Promise<Socket> {
+  const { hostname, port } = new URL(url);
+  const accepted = once(server, "connection");
+  const socket = connect(Number(port), hostname);
+  socket.on("error", () => undefined);
+  const [peer] = (await accepted) as [Socket];
+  socket.write(text);
+  while (peer.bytesRead < text.length) await new Promise((resolve) => setImmediate(resolve));
+  return socket;
+}
+
+test("an agent that stops does not wait for connections on which nothing, or half a request, has come", () =>
+  withAgent(async ({ agent, call, url }) => {
+    const server = agent.server?.server as Server;
+    // No timeout would close them.
+    Object.assign(server, { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 });
+    const sockets = [
+      await connected(url, server, ""),
+      await connected(url, server, "GET /service HTTP/1.1\r\nhost: x\r\n\r\n"),
+      await connected(url, server, "POST /service HTTP/1.1\r\nhost: x\r\ncontent-le"),
+    ];
+    const events = await fetch(`${url}/api/v1/events`);
+    await call("GET", "/service");
+    const closed = sockets.map((socket) => once(socket.resume(), "close"));
+    await agent.stop();
+    await Promise.all(closed);
+    await events.text().catch(() => "");
+    assert.not(server.listening);
   }));
 
 test("capture: pcapng as it comes, one at a time, ended by its count", () =>
