@@ -138,20 +138,22 @@ async function copiesOfPassing(): Promise<void> {
   assert.is(read.filter(([, sources]) => sources!.endsWith(`,${ue.ip}`)).length, 3);
 }
 
-async function copiesOfTaken(): Promise<void> {
+/** `direct`: no kernel routes to the app. */
+async function copiesOfTaken(direct: boolean): Promise<void> {
   await rule("seen", { nw_dst: internet.other, endpoint: scene.lab.app.address }, mirror("as-is"));
   const { watch, app, ran0 } = await seenFrom(["watch", "app", "ran0"], internet.other, "as it is taken");
   const copies = framesWith("as it is taken", watch!);
   assert.is(copies.length, 6);
-  const toApp = framesWith("as it is taken", app!).filter((frame) => copies.includes(frame));
-  const toPhone = framesWith("as it is taken", ran0!).filter((frame) => copies.includes(frame));
-  assert.is(toApp.length, 3, "what the app got");
-  assert.is(toPhone.length, 3, "what the base station got");
-  assert.equal([...toApp, ...toPhone].sort(), copies);
+  const alike = (file: string): number =>
+    framesWith("as it is taken", file).filter((frame) => copies.includes(frame)).length;
+  assert.is(alike(ran0!), 3, "what the base station got");
+  if (direct) assert.is(alike(app!), 3, "what the app got");
+  const toApp = await tshark(watch!, `udp.port == 7 && ip.dst == ${scene.lab.app.address} && !gtp`, "ip.src");
+  assert.equal(toApp, [[ue.ip], [ue.ip], [ue.ip]]);
 }
 
 test("A17: a mirror gets what passes, as it is, both ways", copiesOfPassing);
-test("A17: … and of what is taken what the app and the base station get", copiesOfTaken);
+test("A17: … and of what is taken what the app and the base station get", () => copiesOfTaken(true));
 
 test("A17: decapsulated, it gets the phone's own packets; those that pass are whole", async () => {
   await rule("seen", { nw_dst: internet.other }, mirror("decapsulated"));
@@ -228,14 +230,17 @@ test("A17: iperf3 offers several times the rate and gets the rate, in each direc
 });
 
 /** What arrives at the box when the phone sends to 203.0.113.70. */
-async function boxed(output: object, text: string): Promise<string[][]> {
-  await rule("away", { nw_dst: "203.0.113.70", output: { port: "out0", ...output } });
+async function toBox(text: string): Promise<string[][]> {
   const end = await capture("box");
   // Nobody answers.
   await scene.lab.phoneUdp(ue, "203.0.113.70", { payload: text, timeoutMs: 500 }).catch(() => undefined);
   const file = await end();
   assert.is(framesWith(text, file).length, 1);
   return tshark(file, "udp.port == 7 && !icmp", "eth.dst", "vlan.id", "ip.src", "ip.dst");
+}
+async function boxed(output: object, text: string): Promise<string[][]> {
+  await rule("away", { nw_dst: "203.0.113.70", output: { port: "out0", ...output } });
+  return toBox(text);
 }
 
 async function outputs(): Promise<void> {
@@ -267,10 +272,49 @@ test("A17: an output that is not there is refused by name, and nothing changes",
   assert.is(await server(ue, internet.www), "internet");
 });
 
+test("A17: a mirror to which frames cannot be redirected harms nothing", async () => {
+  await scene.lab.exec("watch", ["ethtool", "-K", "eth0", "gro", "off"]);
+  try {
+    await rule("seen", { nw_dst: internet.other }, mirror("as-is"));
+    await rule("taken", { nw_dst: internet.www, endpoint: scene.lab.app.address }, mirror("decapsulated"));
+    for (const to of [internet.other, internet.www]) {
+      const stop = await scene.lab.phoneLoad(ue, to, 100);
+      const before = await counter("note_mirrored");
+      await until("packets", async () => (await counter("note_mirrored")) > before + 50);
+      assert.equal((await stop()).missing, []);
+    }
+  } finally {
+    await scene.lab.exec("watch", ["ethtool", "-K", "eth0", "gro", "on"]);
+  }
+});
+
+test("A13: with the control plane dead all of it goes on, and after its start", async () => {
+  await rule("quiet", { nw_dst: internet.www, action: "drop" });
+  await rule("away", { nw_dst: "203.0.113.70", output: { port: "out0", mac: BOX_MAC } });
+  await rule("seen", { nw_dst: internet.other, endpoint: scene.lab.app.address }, mirror("decapsulated"));
+  await rule("slow", { nw_dst: internet.host }, { rate: { uplink: "8k", downlink: "8k" } });
+  const works = async (text: string): Promise<void> => {
+    assert.is(await pings(ue, internet.www), 0);
+    assert.is((await toBox(text)).length, 1);
+    const { watch } = await seenFrom(["watch"], internet.other, text);
+    assert.is(framesWith(text, watch!).length, 6);
+    // 1 s of the rate each; the burst is 50 ms or 3000 octets.
+    const { received } = await scene.lab.phonePing(ue, internet.host, 12, ["-i", "0.01", "-s", "972"]);
+    assert.ok(received > 0 && received < 12, `${received} of 12`);
+  };
+  await works("alive");
+  await scene.appliance.kill();
+  await works("nobody");
+  await scene.appliance.start();
+  await works("back");
+});
+
 test("A17: in generic mode the same", async () => {
   await scene.appliance.stop();
   await scene.appliance.down("--unwire");
-  await scene.lab.exec("core0", ["ethtool", "-K", "eth0", "gro", "off"]);
+  for (const machine of ["core0", "app"]) {
+    await scene.lab.exec(machine, ["ethtool", "-K", "eth0", "gro", "off"]);
+  }
   await scene.appliance.start();
   assert.match((await scene.lab.exec("tof", ["ip", "link", "show", "acc0"])).stdout, /xdpgeneric/);
   await until("the session", async () => {
@@ -279,7 +323,7 @@ test("A17: in generic mode the same", async () => {
   });
   await copiesOfPassing();
   await scene.clear();
-  await copiesOfTaken();
+  await copiesOfTaken(false);
   await scene.clear();
   await outputs();
 });
