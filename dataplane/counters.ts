@@ -87,5 +87,6 @@ export const counters: readonly CounterName[] = [
   c("drop_chain_no_flow", "drop", "a packet that leaves a chain and belongs to no flow"),
   c("drop_rule", "drop", "a rule says so"),
   c("note_mirrored", "note", "a copy left by its service's mirror"),
+  c("note_chain_bypassed", "note", "a function of its chain is down: it goes on without"),
   c("note_not_mirrored", "note", "no copy was made: the mirror's adapter is gone, or the frame has several buffers"),
 ];

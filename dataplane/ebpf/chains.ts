@@ -29,6 +29,13 @@ export function nextUp(hops: readonly Hop[], from: number, unreachable: Chain["u
   return c.CHAIN_NONE;
 }
 
+/** TREATMENT_*: which directions do without a function at the moment? */
+function bypassed(chain: Chain | undefined): number {
+  if (!chain || chain.unreachable === "block") return 0;
+  const without = (hops: readonly Hop[]) => hops.some(({ state }) => state === "down");
+  return (without(chain.uplink) ? c.TREATMENT_BYPASS_UP : 0) | (without(chain.downlink) ? c.TREATMENT_BYPASS_DOWN : 0);
+}
+
 const u16 = (value: number): number[] => [value >> 8, value & 255];
 
 /** NSH service index that we send at this position (RFC 8300 §2.3). */
@@ -132,6 +139,7 @@ export function renderChains(
         chain_up: chain ? walk(chain.uplink, false) : c.CHAIN_NONE,
         chain_down: chain ? walk(chain.downlink, true) : c.CHAIN_NONE,
         mirror: treatment.mirror ? mirror(treatment.mirror) : 0,
+        flags: bypassed(chain),
         rate_up: perOctet(treatment.rate?.uplink),
         rate_down: perOctet(treatment.rate?.downlink),
       }),

@@ -78,6 +78,9 @@ export const HOP_V6 = 1;
 export const HOP_NSH = 2;
 export const HOP_DOWNLINK = 4;
 
+export const TREATMENT_BYPASS_UP = 1;
+export const TREATMENT_BYPASS_DOWN = 2;
+
 export const CHAIN_NONE = 0;
 export const CHAIN_BLOCKED = 0xffff_ffff;
 

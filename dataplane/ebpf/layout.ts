@@ -112,7 +112,7 @@ export const treatment = struct("treatment", {
   chain_up: u32,
   chain_down: u32,
   mirror: u32,
-  reserved: u32,
+  flags: u32,
   rate_up: u64,
   rate_down: u64,
 });

@@ -147,6 +147,10 @@
 #define HOP_NSH (1 << 1)
 #define HOP_DOWNLINK (1 << 2)
 
+/* treatment.flags: a function of the chain is down, and packets go on without it */
+#define TREATMENT_BYPASS_UP (1 << 0)
+#define TREATMENT_BYPASS_DOWN (1 << 1)
+
 /* treatment.chain_up, chain_down and hop.next */
 #define CHAIN_NONE 0
 #define CHAIN_BLOCKED 0xffffffff /* a function is down, and nothing may go on without it */

@@ -132,6 +132,8 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 	count_service(f->service, 1, p->inner_length);
 	if (p->protocol == PROTO_TCP && p->fragment != FRAGMENT_LATER && p->tcp_flags & TCP_SYN)
 		clamp_mss(ctx, p->l4, chain_mss(t, ~0u, p->inner_v6));
+	if (t->flags & TREATMENT_BYPASS_DOWN)
+		count(COUNTER_NOTE_CHAIN_BYPASSED, 0);
 	if (!t->chain_down)
 		return go_through(ctx, cfg, 0, t);
 	note_qfi(f, p);

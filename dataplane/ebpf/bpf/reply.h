@@ -207,6 +207,8 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 	if (!translate(ctx, f, p, 0, 14, p->l4 - 14))
 		return drop(ctx, COUNTER_DROP_REPLY_MALFORMED);
 	__u32 number = count_service(service, 1, length);
+	if (treatment && treatment->flags & TREATMENT_BYPASS_DOWN && !is_icmp_other(p))
+		count_in(b->dataplane, COUNTER_NOTE_CHAIN_BYPASSED, 0);
 	if (treatment && treatment->chain_down && !is_icmp_other(p))
 		return to_function(ctx, p, treatment->chain_down, flow_entropy(ports_down(p)) << 8,
 				   b->dataplane << 16 | COUNTER_CHAIN_DOWNLINK);

@@ -200,7 +200,7 @@ struct treatment {
 	__u32 chain_up;   /* first function of the chain: key in `hops`, or CHAIN_* */
 	__u32 chain_down;
 	__u32 mirror;     /* number of the mirror: see `mirrors`; 0 none */
-	__u32 reserved;
+	__u32 flags;      /* TREATMENT_* */
 	__u64 rate_up;    /* nanoseconds that an octet takes at its rate, RATE_SHIFT binary places; 0 no limit */
 	__u64 rate_down;
 };

@@ -95,6 +95,8 @@ GLOBAL int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 				  chain_mss(t, f->action == ACTION_THROUGH ? ~0u : mss_limit(cfg, p->v6 ? 64 : 44, p->inner_v6),
 					    p->inner_v6));
 	}
+	if (t && t->flags & TREATMENT_BYPASS_UP && !is_icmp_other(p))
+		count(COUNTER_NOTE_CHAIN_BYPASSED, 0);
 	if (f->action == ACTION_THROUGH && !vni)
 		return go_through(ctx, cfg, 1, t);
 	if (!vni)
