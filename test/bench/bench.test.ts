@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { chain } from "./chain.ts";
 import { asMarkdown, asText, between, figure, median, met, quantile, ratios } from "./figures.ts";
 import { path } from "./inside.ts";
 
@@ -36,6 +37,22 @@ test("a quick run of the path ends with the expected verdicts, and gives a figur
       assert.type(met(row), "boolean");
     }
   }
+});
+
+test("A12: a chain of two functions and the same by plain routing, each seen by every function it was measured through", async () => {
+  const { rows } = await chain(quick, 2, 1);
+  const ways = [
+    "1 function: plain routing",
+    "1 function: Offramp",
+    "2 functions: plain routing",
+    "2 functions: Offramp",
+  ];
+  assert.equal(
+    rows.map((row) => ("failed" in row ? row : { what: row.what, compared: row.ratio !== undefined })),
+    ["TCP", "UDP, 64 octets"].flatMap((kind) =>
+      ways.map((way) => ({ what: `${kind}, ${way}`, compared: way.endsWith("Offramp") })),
+    ),
+  );
 });
 
 test("medians, quantiles and ratios of rounds", () => {
@@ -82,7 +99,7 @@ test("a check that failed leaves no figure in text and Markdown", () => {
 
 test("docs/benchmarks.md has a place for each section", () => {
   const document = readFileSync(new URL("../../docs/benchmarks.md", import.meta.url), "utf8");
-  for (const name of ["path", "scale", "learn", "wire", "service", "memory", "loss"]) {
+  for (const name of ["path", "scale", "learn", "wire", "service", "memory", "loss", "rules", "chain"]) {
     assert.match(between(document, name, "here"), `<!-- bench:${name} -->\nhere\n<!-- /bench:${name} -->`);
   }
   assert.throws(() => between(document, "nothing", ""), "no markers");

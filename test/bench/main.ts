@@ -9,6 +9,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { repository } from "../lab/appliance.ts";
+import { chain } from "./chain.ts";
 import { asMarkdown, asText, between, met, type Section } from "./figures.ts";
 import { type Effort, learn, path, scale } from "./inside.ts";
 import { loss } from "./loss.ts";
@@ -24,6 +25,7 @@ const sections: Record<string, (effort: Effort) => Section | Promise<Section>> =
   memory,
   loss,
   rules,
+  chain: (effort) => chain(effort),
 };
 
 const help = `usage: offramp bench [options]   (as root)
