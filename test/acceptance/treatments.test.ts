@@ -77,7 +77,7 @@ test.before(async () => {
     await plug("out0", "box");
     await scene.lab.machines.ip("box", `link set eth0 address ${BOX_MAC}`, "addr add 203.0.113.70/32 dev lo");
     // Otherwise the kernel takes packets to the app, and copies are of what it is given.
-    await scene.lab.machines.asCable("app", "eth0");
+    await scene.lab.exec("app", ["ethtool", "-K", "eth0", "gro", "on"]);
     await scene.appliance.start();
     ue = await scene.lab.attach(0);
     second = await scene.lab.attach(1);
@@ -136,6 +136,18 @@ async function copiesOfPassing(): Promise<void> {
   assert.is(read.length, 6);
   for (const [teid] of read) assert.ok(tunnels.includes(Number(teid)), `${teid} is one of ${tunnels}`);
   assert.is(read.filter(([, sources]) => sources!.endsWith(`,${ue.ip}`)).length, 3);
+  await arriveWhole("internet");
+}
+
+/** 1 MB down and 1 MB up, through whatever service there is. */
+async function arriveWhole(from: string): Promise<void> {
+  const url = `http://${internet.other}`;
+  const down = await scene.lab.phoneHttp(ue, `${url}/data?bytes=1000000&seed=6`, { timeoutMs: 20_000 });
+  assert.is(down.server, from);
+  assert.is(down.sha256, sha256(pattern(1_000_000, 6)));
+  const body = "0123456789abcdef".repeat(62_500);
+  const up = await scene.lab.phoneHttp(ue, `${url}/digest`, { method: "POST", body, timeoutMs: 20_000 });
+  assert.is((JSON.parse(up.text) as { sha256: string }).sha256, sha256(Buffer.from(body)));
 }
 
 /** `direct`: no kernel routes to the app. */
@@ -150,6 +162,7 @@ async function copiesOfTaken(direct: boolean): Promise<void> {
   if (direct) assert.is(alike(app!), 3, "what the app got");
   const toApp = await tshark(watch!, `udp.port == 7 && ip.dst == ${scene.lab.app.address} && !gtp`, "ip.src");
   assert.equal(toApp, [[ue.ip], [ue.ip], [ue.ip]]);
+  await arriveWhole("edge");
 }
 
 test("A17: a mirror gets what passes, as it is, both ways", copiesOfPassing);
