@@ -1,14 +1,14 @@
 /**
  * Do drop, rate, mirror and output do to a real phone's packets what a service posted to the API says (A11, A17)?
  *
- * Two phones, real peers; `watch` is a machine behind the mirror's adapter, `box` one behind the output's. At the end
+ * Two phones and one with IPv6, real peers; `watch` is a machine behind the mirror's adapter, `box` one behind the output's. At the end
  * all of it in generic mode.
  */
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { readPcap } from "../lab/frames.ts";
-import { edgeOnly, internet, type Ue } from "../lab/lab.ts";
+import { edgeOnly, internet, internet6, type Ue } from "../lab/lab.ts";
 import { until } from "../lab/netns.ts";
 import { pattern, sha256 } from "../lab/pattern.ts";
 import { Scene } from "./scene.ts";
@@ -19,6 +19,7 @@ const EF = ["-Q", "0xb8"];
 let scene: Scene;
 let ue: Ue;
 let second: Ue;
+let third: Ue;
 
 const rule = (name: string, rules: object, more: object = {}): Promise<unknown> =>
   scene.appliance.addService({ name, rules: { priority: 10, nw_src: "0.0.0.0/0", ...rules }, ...more });
@@ -70,7 +71,7 @@ async function seenFrom(machines: string[], to: string, text: string): Promise<R
 }
 
 test.before(async () => {
-  scene = await Scene.open({ ues: 2, start: false });
+  scene = await Scene.open({ ues: 3, start: false });
   try {
     for (const machine of ["watch", "box"]) await scene.lab.machines.add(machine);
     await plug("tap0", "watch");
@@ -81,6 +82,8 @@ test.before(async () => {
     await scene.appliance.start();
     ue = await scene.lab.attach(0);
     second = await scene.lab.attach(1);
+    third = await scene.lab.attach(2, { type: "v6" });
+    assert.is(await pings(third, internet6.host), 2);
     for (const one of [ue, second]) assert.is(await pings(one, internet.host), 2);
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);
@@ -153,6 +156,8 @@ async function arriveWhole(from: string): Promise<void> {
 /** `direct`: no kernel routes to the app. */
 async function copiesOfTaken(direct: boolean): Promise<void> {
   await rule("seen", { nw_dst: internet.other, endpoint: scene.lab.app.address }, mirror("as-is"));
+  // The first packets to an app whose link address is not known yet go by the kernel.
+  assert.is(await pings(ue, internet.other), 2);
   const { watch, app, ran0 } = await seenFrom(["watch", "app", "ran0"], internet.other, "as it is taken");
   const copies = framesWith("as it is taken", watch!);
   assert.is(copies.length, 6);
@@ -188,6 +193,33 @@ test("A17: decapsulated of taken traffic, the reply is as the phone gets it", as
   const count = (from: string, to: string): number => read.filter(([a, b]) => a === from && b === to).length;
   assert.is(count(ue.ip, scene.lab.app.address), 3);
   assert.is(count(internet.other, ue.ip), 3);
+});
+
+test("A17: the copies of fragments are the fragments, and all arrive", async () => {
+  await rule("seen", { nw_dst: internet.other }, mirror("decapsulated"));
+  await rule("taken", { nw_dst: edgeOnly.service, endpoint: scene.lab.app.address }, mirror("as-is"));
+  const end = await capture("watch");
+  for (const to of [internet.other, edgeOnly.service]) assert.is(await pings(ue, to, ["-s", "3000"]), 2, to);
+  const read = await tshark(await end(), "ip.flags.mf == 1 || ip.frag_offset > 0", "ip.src");
+  assert.is(read.filter(([source]) => source === ue.ip).length, 12, "three fragments of each echo");
+  // Answers of the Internet come in fragments of the tunnel, which belong to no flow: nobody gets a copy.
+  assert.ok(read.filter(([source]) => source!.endsWith(`,${edgeOnly.service}`)).length >= 6, "and of each answer");
+});
+
+test("A11 A17: IPv6: drop, DSCP, a mirror and an output", async () => {
+  const rule6 = (name: string, rules: object, more: object = {}): Promise<unknown> =>
+    rule(name, { nw_src: "::/0", ...rules }, more);
+  await rule6("quiet", { nw_dst: internet6.www, nw_dscp: "EF", action: "drop" });
+  assert.is(await pings(third, internet6.www, EF), 0);
+  assert.is(await pings(third, internet6.www), 2);
+  await rule6("seen", { nw_dst: internet6.host }, mirror("decapsulated"));
+  await rule6("away", { nw_dst: "2001:db8:113::70", output: { port: "out0", mac: BOX_MAC, vlan: 7 } });
+  const [watch, box] = [await capture("watch"), await capture("box")];
+  assert.is((await scene.lab.phoneUdp(third, internet6.host)).server, "internet");
+  await scene.lab.phoneUdp(third, "2001:db8:113::70", { timeoutMs: 500 }).catch(() => undefined);
+  const read = await tshark(await watch(), "udp.port == 7 && !gtp", "ipv6.src");
+  assert.equal(read, [[third.ip], [internet6.host]]);
+  assert.equal(await tshark(await box(), "udp.port == 7", "vlan.id", "ipv6.src"), [["7", third.ip]]);
 });
 
 test("A17: with the mirror's adapter deleted traffic goes on, and copies do when it is back", async () => {
