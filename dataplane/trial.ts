@@ -34,6 +34,8 @@ export interface KnownFlow {
   sameTunnel: boolean;
   /** FIN or RST was seen. */
   closed: boolean;
+  /** The core began it, and it was decided then. */
+  begun: boolean;
   /** What the packet's remote end becomes. */
   translated: { address: string; port: number };
 }
@@ -44,6 +46,8 @@ export interface Known {
   session?: {
     /** An uplink tunnel of its own is proven. */
     uplink: boolean;
+    /** That tunnel; absent on Ethernet. */
+    tunnel?: { source: string; destination: string; teid: number; vlans: number[] };
     /** Replies have a way. */
     downlink: boolean;
     aside: boolean;
@@ -55,6 +59,8 @@ export interface Known {
   /** The tunnel's own base station, where the frame came from another. */
   movedFrom?: string;
   flow?: KnownFlow;
+  /** Of a packet of the core: its flow was decided on the uplink, and stays as it is. */
+  settled: boolean;
   /** Somebody can hold replies. */
   slowPort: boolean;
   /** Are the addresses among those that are configured as UEs and peers? */

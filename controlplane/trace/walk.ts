@@ -8,6 +8,7 @@
 import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
 import type { Known, KnownFlow } from "../../dataplane/trial.ts";
 import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
+import { beginsThrough } from "./begun.ts";
 import type { Link, PacketFields, Tunnel } from "./frame.ts";
 import { mayMatch, meet, type TraceStep } from "./rules.ts";
 
@@ -283,14 +284,25 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
   return { ...found, ...ended, verdicts: [...ended.verdicts, ...unlikely] };
 }
 
-function walkDownlink(steering: Steering, subject: WalkSubject, known?: Known): Walked {
+function walkDownlink(steering: Steering, subject: WalkSubject, planes: readonly string[], known?: Known): Walked {
   const none = { steps: [], others: 0, detail: [] };
   if (known?.mode === "bypass") return { ...none, verdicts: ["pass_bypass"], text: "passes: bypass is on" };
-  const rule = steering.rules.find(({ id }) => id === known?.flow?.rule);
-  if (rule && known?.flow?.action === "through" && known.flow.live) {
-    const { detail, verdicts } = treated(rule, "downlink");
-    const text = `goes on in its tunnel after what service "${rule.name}" asks for`;
-    return { ...none, flowRule: rule.id, verdicts: [...verdicts, "pass_treated"], text, detail };
+  const { flow } = known ?? {};
+  const rule = steering.rules.find(({ id }) => id === flow?.rule);
+  const anew = !flow || (flow.begun && !flow.current);
+  if (known?.mode === "offload" && flow?.action === "through" && flow.live && !anew) {
+    const { detail, verdicts } = rule ? treated(rule, "downlink") : { detail: [], verdicts: [] };
+    const text = `goes on in its tunnel after what ${rule ? `service "${rule.name}"` : ruleName(rule, flow.rule)} asks for`;
+    // Where no rule treats what passes any more, or not in this tunnel, its flow is not looked for.
+    const sure = flow.current && (!subject.tunnel || (known.tunnel === "own" && !known.movedFrom));
+    const may = sure ? [] : ["pass_downlink"];
+    return { ...none, flowRule: flow.rule, verdicts: [...verdicts, "pass_treated", ...may], text, detail };
+  }
+  const first = anew ? beginsThrough(steering, subject, planes, known) : undefined;
+  if (first) {
+    const { detail, verdicts } = treated(first, "downlink");
+    const text = `begins a flow, and goes on in its tunnel after what service "${first.name}" asks for`;
+    return { ...none, flowRule: first.id, verdicts: [...verdicts, "pass_treated", "pass_downlink"], text, detail };
   }
   const refused = known && (!known.permitted.source || !known.permitted.destination || !known.permitted.ue);
   const ping = subject.packet.echo === undefined ? [] : ["drop_pinger_answer"];
@@ -358,5 +370,7 @@ function walkReply(steering: Steering, { packet }: WalkSubject, known?: Known): 
 export function walk(steering: Steering, subject: WalkSubject, planes: readonly string[], known?: Known): Walked {
   for (const address of [subject.packet.source, subject.packet.destination]) parseAddress(address);
   if (subject.way === "uplink") return walkUplink(steering, subject, planes, known);
-  return subject.way === "downlink" ? walkDownlink(steering, subject, known) : walkReply(steering, subject, known);
+  return subject.way === "downlink"
+    ? walkDownlink(steering, subject, planes, known)
+    : walkReply(steering, subject, known);
 }

@@ -67,6 +67,7 @@ export const FLOW_REPLIED = 8;
 export const FLOW_APP_INITIATED = 16;
 export const FLOW_TREATED = 32;
 export const FLOW_RUNNING = 64;
+export const FLOW_BEGUN = 128;
 
 export const VXLAN_FLAG_VNI = 8;
 export const GPE_FLAG_PROTOCOL = 4;

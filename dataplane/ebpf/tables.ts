@@ -190,7 +190,7 @@ export class Tables {
   }
 }
 
-const vlansOf = (link: number): number[] => [(link >>> 12) & 0xfff, link & 0xfff].filter((id) => id !== 0);
+export const vlansOf = (link: number): number[] => [(link >>> 12) & 0xfff, link & 0xfff].filter((id) => id !== 0);
 
 /** The PDU Session Container's third octet holds the QFI (TS 38.415 §5.5.2). */
 const qfiOf = (psc: number): number | undefined => (psc === 0 ? undefined : (psc >>> 8) & 0x3f);

@@ -10,7 +10,7 @@ import type { BpfMap } from "./bpf-map.ts";
 import * as c from "./consts.ts";
 import type { Kernel } from "./kernel.ts";
 import * as layout from "./layout.ts";
-import type { Tables } from "./tables.ts";
+import { type Tables, vlansOf } from "./tables.ts";
 
 /** Sessions that one frame can concern: its UE's, those of its tunnel in both families, its flow's. */
 export const TRIAL_SESSIONS = 8;
@@ -98,6 +98,13 @@ class Finder {
   }
 }
 
+/** Of the UE's own uplink tunnel, which a packet of the core did not come in. */
+function uplinkOf(tables: Tables, slot: number, baseStation: Uint8Array): NonNullable<Known["session"]>["tunnel"] {
+  const { key } = tables.bearer(slot, c.SLOT_UPLINK);
+  const [source, destination] = [addressText(baseStation), addressText(key.endpoint)];
+  return { source, destination, teid: key.teid, vlans: vlansOf(key.link) };
+}
+
 /** Reads, and changes nothing. `dataplane`: index. */
 export function find(kernel: Kernel, tables: Tables, dataplane: number, request: TrialRequest): Findings {
   const finder = new Finder(kernel, tables);
@@ -135,18 +142,25 @@ export function find(kernel: Kernel, tables: Tables, dataplane: number, request:
   }
 
   let flow: KnownFlow | undefined;
+  let settled = false;
   if (packet && ue) {
-    const key = layout.flowKey.encode({
-      remote: addressOctets(packet.remote),
-      ue,
-      remote_port: packet.remotePort,
-      ue_port: packet.uePort,
-      protocol: packet.protocol,
-      reply: uplink ? 0 : 1,
-    });
-    const value = finder.flow(key);
+    const keyed = (reply: number): Uint8Array =>
+      layout.flowKey.encode({
+        remote: addressOctets(packet.remote),
+        ue,
+        remote_port: packet.remotePort,
+        ue_port: packet.uePort,
+        protocol: packet.protocol,
+        reply,
+      });
+    const { generation, fields } = layout.rulesHeader.decode(kernel.map("rules_state").lookup(0)!);
+    const value = finder.flow(keyed(uplink ? 0 : 1));
+    const above = !value && way === "downlink" ? finder.flow(keyed(0)) : undefined;
+    if (above && finder.sessions.get(above.session)?.epoch === above.epoch) {
+      const translated = above.action === c.ACTION_TAKE || above.action === c.ACTION_ROUTE;
+      settled = translated || above.generation === generation;
+    }
     if (value) {
-      const { generation, fields } = layout.rulesHeader.decode(kernel.map("rules_state").lookup(0)!);
       const qfi = tunnel?.qfi ?? NO_QFI;
       flow = {
         action: actions[value.action] ?? "pass",
@@ -163,6 +177,7 @@ export function find(kernel: Kernel, tables: Tables, dataplane: number, request:
             same(value.source, addressOctets(tunnel.source)) &&
             same(value.destination, addressOctets(tunnel.destination))),
         closed: (value.flags & (c.FLOW_FIN_UP | c.FLOW_FIN_DOWN | c.FLOW_RST)) !== 0,
+        begun: (value.flags & c.FLOW_BEGUN) !== 0,
         translated: { address: addressText(value.translated), port: value.translated_port },
       };
     }
@@ -178,9 +193,11 @@ export function find(kernel: Kernel, tables: Tables, dataplane: number, request:
       tunnel: state,
       ...(kept && tunnel && !same(kept.peer, addressOctets(tunnel.source)) && { movedFrom: addressText(kept.peer) }),
       ...(flow && { flow }),
+      settled,
       ...(session && {
         session: {
           uplink: (session.flags & c.SESSION_UPLINK) !== 0,
+          ...(tunnel && session.flags & c.SESSION_UPLINK && { tunnel: uplinkOf(tables, slot!, session.base_station) }),
           downlink: tables.usable(slot!) !== undefined,
           aside: tables.isAside(session, kernel.jiffies()),
           holding: (session.flags & c.SESSION_HOLD) !== 0,

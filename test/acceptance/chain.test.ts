@@ -132,6 +132,16 @@ for (const count of [1, 3, 8]) {
   });
 }
 
+test("A12: what the Internet begins reaches the phone through the functions of the downlink, its answers go up through the others", async () => {
+  await chained("through", internet.www, { ue_net: [functionAddress(1)], net_ue: [functionAddress(2)] });
+  await ready("through");
+  const which = await through(async () => {
+    const argv = ["ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", "-I", internet.www, ue.ip];
+    assert.match((await scene.lab.exec("inet", argv)).stdout, /3 received/);
+  });
+  assert.equal(which, [1, 2]);
+});
+
 test("A12: one function in two chains, and twice in one", async () => {
   const [one, two] = [functionAddress(1), functionAddress(2)];
   await chained("edge", internet.www, { ue_net: [one, two, one], net_ue: [one] }, scene.lab.app.address);

@@ -405,6 +405,13 @@ test("A12 A14: a station's packets leave for a chain and come back onto the wire
   }
 });
 
+test("A12 A14: what the core side begins meets a rule for the station's MAC, and goes through the chain", () => {
+  const list = passed(chain([], [functions[0]!]));
+  const k = fresh({ ethernet: true, pinger: false }, [{ ...list, match: { ...list.match, sourceMac: [client] } }]);
+  k.expect("ether_access", up(otherUp()), { counter: "pass_treated" });
+  k.expect("ether_core", down(answer(other)), { counter: "chain_downlink" });
+});
+
 test("A14: the MSS of a SYN is left where the wire carries it, and lowered to what the wire carries", () => {
   const k = plain({ mtuAccess: 1400 });
   const mss = (value: number) => f.concat(f.u8(2), f.u8(4), f.u16(value));

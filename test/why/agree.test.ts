@@ -81,6 +81,7 @@ function randomRule(r: Random, id: number): SteeringRule {
     match,
     action,
     ...(action === "take" && { endpoints }),
+    ...(action === "pass" && r.oneIn(2) && { treatment: { rate: { uplink: 1e12, downlink: 1e12 } } }),
     appInitiated: false,
   };
 }

@@ -102,7 +102,8 @@ test("C7: what the live tables know about the UE counts: its tunnel, its flow, i
   const before = snapshot();
   const known = plane.trial(request());
   assert.is(known.known.tunnel, "own");
-  assert.equal(known.known.session, { uplink: true, downlink: true, aside: false, holding: false, flows: 1 });
+  const tunnel = { source: s.ENB, destination: s.SGW, teid: 17, vlans: [] };
+  assert.equal(known.known.session, { uplink: true, tunnel, downlink: true, aside: false, holding: false, flows: 1 });
   assert.equal(known.known.flow, {
     action: "take",
     service: 1,
@@ -113,6 +114,7 @@ test("C7: what the live tables know about the UE counts: its tunnel, its flow, i
     live: true,
     sameTunnel: true,
     closed: false,
+    begun: false,
     translated: { address: "10.60.0.10", port: 8080 },
   });
   assert.equal([known.verdict, known.events], ["take_uplink", []]);

@@ -15,6 +15,12 @@ INLINE __u64 mac_number(const __u8 *mac)
 	return (__u64)(mac[0] << 8 | mac[1]) << 32 | (__u32)mac[2] << 24 | mac[3] << 16 | mac[4] << 8 | mac[5];
 }
 
+/* Of an address that stands for a station: see MAC_PREFIX. */
+INLINE __u64 mac_in(const struct address *a)
+{
+	return bpf_be64_to_cpu(a->lo) & 0xffffffffffffULL;
+}
+
 /* Where it came from and in what: all but the inner packet. */
 INLINE void point_outside(struct lookup *l, const struct packet *p, __u32 message)
 {
@@ -50,6 +56,7 @@ INLINE void point_inside(struct lookup *l, const struct packet *p)
 #define FIND_UPLINK 0     /* an uplink packet */
 #define FIND_SIGNALLING 1 /* a GTP-U message of the access side that is no G-PDU: it has nothing inside */
 #define FIND_APP 2        /* an app's packet, as if the UE of session `index` had sent it in its own tunnel */
+#define FIND_CORE 3       /* a packet of the core, likewise */
 
 /* Searches the rules; the outcome is in this CPU's struct lookup. Returns 1 when one matches. */
 GLOBAL int find_rule(struct packet *p, __u32 what, __u32 index)
@@ -66,7 +73,7 @@ GLOBAL int find_rule(struct packet *p, __u32 what, __u32 index)
 	} else {
 		point_inside(l, p);
 	}
-	if (what == FIND_APP) {
+	if (what == FIND_APP || what == FIND_CORE) {
 		struct session *s = session_at(index);
 		struct bearer *own = bearer_at(index, SLOT_UPLINK);
 		if (!s || !own)
@@ -81,6 +88,12 @@ GLOBAL int find_rule(struct packet *p, __u32 what, __u32 index)
 		if (s->base_station.hi == MAC_PREFIX) {
 			set_number(l, DIMENSION_BASE_STATION, 0);
 			set_number(l, DIMENSION_GATEWAY, 0);
+		}
+		if (what == FIND_CORE) {
+			set_number(l, DIMENSION_SOURCE_MAC, p->ethernet ? mac_in(&s->base_station) : 0);
+			set_number(l, DIMENSION_DESTINATION_MAC, p->ethernet ? mac_in(&s->gateway) : 0);
+			set_number(l, DIMENSION_QFI, NO_QFI);
+			set_number(l, DIMENSION_MESSAGE, GTPU_G_PDU);
 		}
 	} else {
 		point_outside(l, p, what == FIND_SIGNALLING ? p->message : GTPU_G_PDU);

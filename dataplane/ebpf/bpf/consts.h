@@ -133,6 +133,7 @@
 #define FLOW_APP_INITIATED (1 << 4)
 #define FLOW_TREATED (1 << 5) /* look at the service's treatment; never cached */
 #define FLOW_RUNNING (1 << 6) /* passes because it did when the rules came: its next SYN is decided anew */
+#define FLOW_BEGUN (1 << 7)   /* a packet of the core was its first, and decided */
 
 /* VXLAN (RFC 7348), VXLAN-GPE and NSH (RFC 8300). */
 #define VXLAN_FLAG_VNI 0x08

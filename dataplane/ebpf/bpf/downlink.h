@@ -8,6 +8,7 @@
 
 #include "signal.h"
 #include "capture.h"
+#include "begun.h"
 #include "chain.h"
 #include "classify.h"
 #include "encapsulate.h"
@@ -100,8 +101,10 @@ INLINE int pass_downlink(struct xdp_md *ctx, struct config *cfg, struct packet *
 	return wire(ctx, cfg, 0, counter);
 }
 
+#define UNDECIDED -2
+
 /* Is this packet of the core part of a flow that stays in its tunnel with a treatment? Then the verdict, else -1 and it
- * passes. `own`: the downlink bearer that it came in, ~0 on Ethernet, where there is one. */
+ * passes, or UNDECIDED. `own`: the downlink bearer that it came in, ~0 on Ethernet, where there is one. */
 GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config *cfg, __u32 own)
 {
 	if (!p || !cfg)
@@ -113,7 +116,9 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 	uplink_key(&key, p);
 	key.reply = 1;
 	struct flow *f = bpf_map_lookup_elem(&flows, &key);
-	if (!f || f->action != ACTION_THROUGH)
+	if (!f || is_begun_before(f))
+		return UNDECIDED;
+	if (f->action != ACTION_THROUGH)
 		return -1;
 	struct session *s = session_at(f->session);
 	if (!s || s->epoch != f->epoch)
@@ -142,6 +147,16 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 	return to_function(ctx, p, t->chain_down, flow_entropy(ports_down(p)) << 8, DATAPLANE << 16 | COUNTER_CHAIN_DOWNLINK);
 }
 
+/* The same; a flow that the core begins is decided and entered before. */
+INLINE int treat_downlink(struct xdp_md *ctx, struct packet *p, struct config *cfg, __u32 own)
+{
+	int verdict = through_downlink(ctx, p, cfg, own);
+
+	if (verdict == UNDECIDED && begin_through(p, cfg, own))
+		return through_downlink(ctx, p, cfg, own);
+	return verdict;
+}
+
 /* What downlink() does, for a frame without a tunnel. */
 INLINE int downlink_ethernet(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 {
@@ -153,7 +168,7 @@ INLINE int downlink_ethernet(struct xdp_md *ctx, struct config *cfg, struct pack
 	if (!station_cached(p, KIND_STATION_DOWN) && !confirm_station(ctx, p))
 		return pass_downlink(ctx, cfg, p, COUNTER_PASS_DOWNLINK);
 	if (cfg->mode == MODE_OFFLOAD && maybe_of(&p->remote, p->inner_v6) & MAYBE_TREATED) {
-		int verdict = through_downlink(ctx, p, cfg, ~0);
+		int verdict = treat_downlink(ctx, p, cfg, ~0);
 		if (verdict >= 0)
 			return verdict;
 	}
@@ -228,7 +243,7 @@ INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 			return drop(ctx, COUNTER_DROP_PINGER_ANSWER);
 	}
 	if (known && cfg->mode == MODE_OFFLOAD && maybe_of(&p->remote, p->inner_v6) & MAYBE_TREATED) {
-		int verdict = through_downlink(ctx, p, cfg, bearer);
+		int verdict = treat_downlink(ctx, p, cfg, bearer);
 		if (verdict >= 0)
 			return verdict;
 	}
