@@ -1,18 +1,19 @@
 /**
  * What does a chain cost beside the same functions joined by plain routing?
  *
- * Section `chain`. One source, one sink, the same machines between them, by two ways:
+ * Section `chain`. One source, one sink, the same machines between them, by three ways:
  *
  *   Offramp   sta0 ── tof ══ fn1 ══ tof ══ … ══ fn8 ══ tof ── app     ══: VXLAN, over the one switch of the apps' network
  *   plain     sta0 ── fn1 ── fn2 ── … ── fn8 ── app                   routes, a wire for each hop
+ *   hub       as Offramp, with a Linux router `hub` in its place: a VXLAN interface and a routing rule for each place
  *
  * For Offramp the functions ran what `offramp chain show` printed, for the plain way they got addresses and routes. The source
  * is a station on plain Ethernet, since a phone in the lab tunnels in user space and would be slower than what is measured.
- * It sends whole frames on both ways (no segmentation offload), of the same size: the plain wires have the MTU that the
+ * It sends whole frames on all ways (no segmentation offload), of the same size: the other wires have the MTU that the
  * functions' VXLAN interfaces have, to which TCP is clamped. All ways take turns within each round.
  */
 import { Appliance } from "../lab/appliance.ts";
-import { configureFunctions, functionAddress, passed, plugFunctions, vxlanAddress } from "../lab/functions.ts";
+import { configureFunctions, functionAddress, plugFunctions, vxlanAddress } from "../lab/functions.ts";
 import { edgeOnly, internet, Lab } from "../lab/lab.ts";
 import { must } from "../lab/netns.ts";
 import { addStations, reaches, stations, wifi } from "../lab/stations.ts";
@@ -25,59 +26,122 @@ const source = stations.first;
 
 /** Functions on the way, in order; a way with one has the last of all. */
 interface Way {
+  kind: "plain" | "hub" | "offramp";
   functions: number[];
   to: string;
   from: string;
-  plain: boolean;
 }
 
-interface Pair {
-  count: number;
-  plain: Way;
-  chained: Way;
-}
+const names = { plain: "plain routing", hub: "a Linux router by VXLAN", offramp: "Offramp" };
 
-/** Both ways, through one function and through all. */
-function pairs(functions: number): Pair[] {
+/** All three ways through one function, and through all; the yardstick comes first. */
+function waysThrough(functions: number): Way[] {
   const all = [...Array(functions).keys()].map((n) => n + 1);
-  const pair = (through: number[], service: string): Pair => {
-    const count = through.length;
-    return {
-      count,
-      plain: { plain: true, functions: through, to: `10.99.0.${count}`, from: `10.98.0.${count}` },
-      chained: { plain: false, functions: through, to: service, from: source.ip },
-    };
-  };
-  return [pair([functions], edgeOnly.service), pair(all, internet.other)];
+  const through = (list: number[], service: string): Way[] => [
+    { kind: "plain", functions: list, to: `10.99.0.${list.length}`, from: `10.98.0.${list.length}` },
+    { kind: "hub", functions: list, to: `10.99.1.${list.length}`, from: `10.98.1.${list.length}` },
+    { kind: "offramp", functions: list, to: service, from: source.ip },
+  ];
+  return [...through([functions], edgeOnly.service), ...through(all, internet.other)];
+}
+
+async function forwards(lab: Lab, ns: string): Promise<void> {
+  const settings = ["ip_forward=1", "conf.all.send_redirects=0", "conf.default.send_redirects=0"];
+  await must([...["ip", "netns", "exec", lab.ns(ns), "sysctl", "-qw"], ...settings.map((one) => `net.ipv4.${one}`)]);
+}
+
+/** The addresses at both ends, and the station's wire to the first machine, without segmentation offload. */
+async function ends(lab: Lab, { kind, functions, to, from }: Way, first: string): Promise<void> {
+  const tag = functions.length;
+  const port = `${kind}${tag}`;
+  const net = `10.97.${tag + (kind === "hub" ? 100 : 0)}`;
+  await lab.machines.ip("sta0", `addr add ${from}/32 dev lo`);
+  await lab.machines.ip("app", `addr add ${to}/32 dev lo`);
+  await lab.machines.wire("sta0", port, first, port, MTU);
+  await lab.machines.asCable("sta0", port);
+  await lab.machines.ip("sta0", `addr add ${net}.1/30 dev ${port}`, `route add ${to}/32 via ${net}.2 src ${from}`);
+  await lab.machines.ip(first, `addr add ${net}.2/30 dev ${port}`, `route add ${from}/32 via ${net}.1`);
 }
 
 /** Wires and routes from the station through these functions to the app, and back. */
-async function route(lab: Lab, { functions, to, from }: Way): Promise<void> {
+async function joinByRoutes(lab: Lab, way: Way): Promise<void> {
+  const { functions, to, from } = way;
   const m = lab.machines;
-  const line = ["sta0", ...functions.map((n) => `fn${n}`), "app"];
+  const line = [...functions.map((n) => `fn${n}`), "app"];
   const tag = functions.length;
-  await m.ip("sta0", `addr add ${from}/32 dev lo`);
-  await m.ip("app", `addr add ${to}/32 dev lo`);
+  await ends(lab, way, line[0]!);
   for (const [hop, here] of line.slice(0, -1).entries()) {
     const next = line[hop + 1]!;
-    const [out, into] = [`out${tag}`, `in${tag}`];
+    const [out, into] = [`out${tag}`, next === "app" ? `in${tag}` : `plain${tag}`];
+    const net = `10.97.${tag}`;
     await m.wire(here, out, next, into, MTU);
-    await m.ip(here, `addr add 10.97.${tag}.${4 * hop + 1}/30 dev ${out}`);
-    await m.ip(next, `addr add 10.97.${tag}.${4 * hop + 2}/30 dev ${into}`);
-    await m.ip(here, `route add ${to}/32 via 10.97.${tag}.${4 * hop + 2} dev ${out}${hop === 0 ? ` src ${from}` : ""}`);
-    await m.ip(next, `route add ${from}/32 via 10.97.${tag}.${4 * hop + 1} dev ${into}`);
-  }
-  await m.asCable("sta0", `out${tag}`);
-  for (const n of functions) {
-    await must(["ip", "netns", "exec", m.ns(`fn${n}`), "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    await m.ip(here, `addr add ${net}.${4 * hop + 5}/30 dev ${out}`, `route add ${to}/32 via ${net}.${4 * hop + 6}`);
+    await m.ip(next, `addr add ${net}.${4 * hop + 6}/30 dev ${into}`, `route add ${from}/32 via ${net}.${4 * hop + 5}`);
+    await forwards(lab, here);
   }
 }
 
-/** Packets that came to function `n` on this way. */
-async function met(lab: Lab, way: Way, n: number): Promise<number> {
-  if (!way.plain) return passed(lab, n);
-  const file = `/sys/class/net/in${way.functions.length}/statistics/rx_packets`;
-  return Number((await lab.exec(`fn${n}`, ["cat", file])).stdout);
+const HUB = "10.60.0.3";
+/** Not 4789: what `chain show` printed listens there. */
+const HUB_PORT = 4788;
+
+async function plugHub(lab: Lab): Promise<void> {
+  const m = lab.machines;
+  await m.add("hub");
+  await m.wire("app", "hub", "hub", "eth0");
+  await m.ip("app", "link set hub master sw0");
+  await m.ip("hub", `addr add ${HUB}/24 dev eth0`);
+  await forwards(lab, "hub");
+}
+
+/** A VXLAN interface for each function; what came from one goes to the next, what came from the app goes back. */
+async function joinByHub(lab: Lab, way: Way): Promise<void> {
+  const { functions, to, from } = way;
+  const m = lab.machines;
+  const tag = functions.length;
+  await ends(lab, way, "hub");
+  await m.ip("hub", `route add ${to}/32 via ${lab.app.address}`);
+  await m.ip("app", `route add ${from}/32 via ${HUB}`);
+  const vxlan = (vni: number, local: string, remote: string): string =>
+    `mtu ${MTU} type vxlan id ${vni} local ${local} remote ${remote} dstport ${HUB_PORT}`;
+  for (const [i, n] of functions.entries()) {
+    const vni = 100 * tag + i;
+    const [atHub, atFunction] = [`10.96.${tag}.${4 * i + 1}`, `10.96.${tag}.${4 * i + 2}`];
+    await m.ip(
+      "hub",
+      `link add vx${tag}x${i} ${vxlan(vni, HUB, functionAddress(n))}`,
+      `link set vx${tag}x${i} up`,
+      `addr add ${atHub}/30 dev vx${tag}x${i}`,
+      `route add default via ${atFunction} table ${vni}`,
+      `rule add iif ${i === 0 ? `hub${tag}` : `vx${tag}x${i - 1}`} to ${to} lookup ${vni}`,
+    );
+    await m.ip(
+      `fn${n}`,
+      `link add hub${tag} ${vxlan(vni, functionAddress(n), HUB)}`,
+      `link set hub${tag} up`,
+      `addr add ${atFunction}/30 dev hub${tag}`,
+      `route add ${to}/32 via ${atHub}`,
+      `route add ${from}/32 via ${atHub}`,
+    );
+    await forwards(lab, `fn${n}`);
+  }
+  for (const i of functions.keys()) {
+    const last = i === functions.length - 1;
+    await m.ip("hub", `rule add iif ${last ? "eth0" : `vx${tag}x${i + 1}`} to ${from} lookup ${100 * tag + i}`);
+  }
+}
+
+/** What came to function `n` on this way. */
+async function met(lab: Lab, { kind, functions }: Way, n: number): Promise<{ packets: number; bytes: number }> {
+  const { stdout } = await lab.exec(`fn${n}`, ["ip", "-j", "-s", "link", "show"]);
+  type Link = { ifname: string; stats64: { rx: { packets: number; bytes: number } } };
+  const sum = { packets: 0, bytes: 0 };
+  for (const { ifname, stats64 } of JSON.parse(stdout) as Link[]) {
+    if (kind === "offramp" ? !/^ofr\d/.test(ifname) : ifname !== `${kind}${functions.length}`) continue;
+    sum.packets += stats64.rx.packets;
+    sum.bytes += stats64.rx.bytes;
+  }
+  return sum;
 }
 
 /** @returns Mbit/s that arrived by TCP, or thousands of packets a second by UDP. @throws when they went another way */
@@ -90,18 +154,21 @@ async function once(lab: Lab, way: Way, kind: "tcp" | "udp", seconds: number): P
   type Sum = { bytes: number; seconds: number; packets: number; lost_packets: number };
   const { end } = JSON.parse(ran.stdout) as { end: { sum: Sum; sum_received: Sum } };
   const { bytes, seconds: took, packets: sent, lost_packets: lost } = kind === "tcp" ? end.sum_received : end.sum;
-  // Segments are never longer than the MTU: so many packets at least.
-  const packets = kind === "tcp" ? Math.floor(bytes / MTU) : sent - lost;
-  if (!(packets > 0)) throw new Error("nothing arrived");
+  const packets = sent - lost;
+  if (!(kind === "tcp" ? bytes > 0 : packets > 0)) throw new Error("nothing arrived");
   for (const [i, n] of way.functions.entries()) {
-    const here = (await met(lab, way, n)) - before[i]!;
-    if (here < packets) throw new Error(`${packets} packets arrived, of which function ${n} saw ${here}`);
+    const now = await met(lab, way, n);
+    // Segments may have been joined on their way, datagrams not.
+    const [here, arrived] =
+      kind === "tcp" ? [now.bytes - before[i]!.bytes, bytes] : [now.packets - before[i]!.packets, packets];
+    if (here < arrived)
+      throw new Error(`${arrived} ${kind === "tcp" ? "octets" : "packets"} arrived, function ${n} saw ${here}`);
   }
   return kind === "tcp" ? (bytes * 8) / took / 1e6 : packets / took / 1e3;
 }
 
 /** The lab, the chains as services, the routes; `body` measures. */
-async function prepared<T>(ways: readonly Pair[], body: (lab: Lab) => Promise<T>): Promise<T> {
+async function prepared<T>(ways: readonly Way[], body: (lab: Lab) => Promise<T>): Promise<T> {
   const lab = await Lab.create({ ues: 0, realCore: false });
   const extra = {
     dataplanes: [wifi()],
@@ -111,23 +178,28 @@ async function prepared<T>(ways: readonly Pair[], body: (lab: Lab) => Promise<T>
   const appliance = new Appliance(lab, { extra });
   try {
     await addStations(lab);
-    const functions = Math.max(...ways.map(({ count }) => count));
+    const functions = Math.max(...ways.map((way) => way.functions.length));
     await plugFunctions(lab, functions);
     await appliance.start();
     await reaches(lab, source, internet.host);
+    await plugHub(lab);
     for (const way of ways) {
-      const list = way.chained.functions.map(functionAddress);
-      const name = `through-${way.count}`;
-      await appliance.addService({
-        name,
-        rules: { priority: "10", nw_dst: way.chained.to, nw_src: "0.0.0.0/0", endpoint: lab.app.address },
-        chain: { ue_net: list, net_ue: [...list].reverse() },
-      });
-      await configureFunctions(lab, appliance, functions, name);
-      await route(lab, way.plain);
+      if (way.kind === "plain") await joinByRoutes(lab, way);
+      else if (way.kind === "hub") await joinByHub(lab, way);
+      else {
+        const name = `through-${way.functions.length}`;
+        const list = way.functions.map(functionAddress);
+        await appliance.addService({
+          name,
+          rules: { priority: "10", nw_dst: way.to, nw_src: "0.0.0.0/0", endpoint: lab.app.address },
+          chain: { ue_net: list, net_ue: [...list].reverse() },
+        });
+        await configureFunctions(lab, appliance, functions, name);
+      }
     }
     // One for each address, so that answers leave from the one that was asked.
-    for (const address of [lab.app.address, ...ways.map((way) => way.plain.to)]) {
+    const asked = ways.filter(({ kind }) => kind !== "offramp").map(({ to }) => to);
+    for (const address of [lab.app.address, ...asked]) {
       const server = lab.machines.start("app", "iperf3", ["iperf3", "-s", "-B", address, "--forceflush"]);
       await server.said(/listening/);
     }
@@ -149,15 +221,10 @@ const kinds = [
 const functionsText = (count: number): string => `${count} function${count === 1 ? "" : "s"}`;
 
 export async function chain({ quick, say }: Effort, functions = 8, rounds = quick ? 3 : 11): Promise<Section> {
-  const ways = pairs(functions);
+  const ways = waysThrough(functions);
   const seconds = quick ? 1 : 3;
   const turns = kinds.flatMap(({ kind, ...shown }) =>
-    ways.flatMap(({ count, plain, chained }) =>
-      [plain, chained].map((way) => ({
-        ...{ kind, way, values: [] as number[], failed: undefined as string | undefined },
-        ...{ ...shown, count },
-      })),
-    ),
+    ways.map((way) => ({ kind, ...shown, way, values: [] as number[], failed: undefined as string | undefined })),
   );
   await prepared(ways, async (lab) => {
     // The first round finds everything cold.
@@ -174,12 +241,13 @@ export async function chain({ quick, say }: Effort, functions = 8, rounds = quic
       if (round >= 0) say(`round ${round + 1}`);
     }
   });
-  const rows = turns.map((turn, i): Figure | Failed => {
-    const what = `${turn.what}, ${functionsText(turn.count)}: ${turn.way.plain ? "plain routing" : "Offramp"}`;
-    const yardstick = turn.way.plain ? undefined : turns[i - 1];
-    const failed = turn.failed ?? yardstick?.failed;
+  let yardstick = turns[0]!;
+  const rows = turns.map((turn): Figure | Failed => {
+    const what = `${turn.what}, ${functionsText(turn.way.functions.length)}: ${names[turn.way.kind]}`;
+    if (turn.way.kind === "plain") yardstick = turn;
+    const failed = turn.failed ?? yardstick.failed;
     if (failed) return { what, failed };
-    const beside = yardstick ? { ratios: ratios(turn.values, yardstick.values) } : {};
+    const beside = turn === yardstick ? {} : { ratios: ratios(turn.values, yardstick.values) };
     return figure(what, turn.unit, turn.values, { digits: turn.digits, ...beside });
   });
   return {
