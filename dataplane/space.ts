@@ -6,7 +6,7 @@
  * member of `Match` means is written here and nowhere else.
  */
 import { addressOctets, prefixOf } from "./address.ts";
-import type { Match, Range } from "./steering.ts";
+import type { Match, Range, SteeringRule } from "./steering.ts";
 
 /** Name and width in bits. The order is that of the kernel's classifier (bpf/classify.h DIMENSION_*). */
 export const dimensions = [
@@ -87,6 +87,21 @@ export function familyOf(match: Match): 4 | 6 | undefined {
   if (named !== undefined) return named.includes(":") ? 6 : 4;
   return match.family;
 }
+
+/** The family that a rule is for: by its addresses, or by its endpoints where it has none. Undefined: both. */
+export function ruleFamily({ match, endpoints }: SteeringRule): 4 | 6 | undefined {
+  const [endpoint] = endpoints ?? [];
+  return familyOf(match) ?? (endpoint && (endpoint.address.includes(":") ? 6 : 4));
+}
+
+/** Does the kernel have to do anything with its packets? If not, they pass unseen. */
+export const acts = (rule: SteeringRule): boolean => rule.action !== "pass" || rule.treatment !== undefined;
+
+/** Does it name a GTP-U message other than a G-PDU, resp. G-PDUs? */
+export const isAboutSignalling = ({ message }: Match): boolean =>
+  (message ?? []).some(([low, high]) => low !== G_PDU || high !== G_PDU);
+export const isAboutPackets = ({ message }: Match): boolean =>
+  message === undefined || message.some(([low, high]) => low <= G_PDU && high >= G_PDU);
 
 /** Families and protocols in one dimension, so that an IPv6 packet with an IPv4-mapped address meets no IPv4 rule. */
 function protocolIntervals(match: Match): Interval[] | undefined {

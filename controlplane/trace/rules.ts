@@ -5,6 +5,7 @@
  * the point lies outside.
  */
 import {
+  acts,
   addressNumber,
   type Box,
   boxOf,
@@ -13,10 +14,12 @@ import {
   dimensions,
   familyOf,
   G_PDU,
+  isAboutPackets,
   macNumber,
   NO_QFI,
   outsideIn,
   type Point,
+  ruleFamily,
 } from "../../dataplane/space.ts";
 import type { Match, SteeringRule } from "../../dataplane/steering.ts";
 import type { Link, PacketFields, Tunnel } from "./frame.ts";
@@ -128,9 +131,10 @@ function boxFor({ match }: SteeringRule, planes: readonly string[]): Box {
 export function mayMatch(rules: readonly SteeringRule[], destination: string, planes: readonly string[]): boolean {
   const value = addressNumber(destination);
   return rules.some((rule) => {
-    if (rule.action === "pass" && !rule.treatment) return false;
+    if (!acts(rule) || !isAboutPackets(rule.match)) return false;
     const intervals = boxFor(rule, planes)[dimensionIndex.destination];
-    return intervals?.some(([low, high]) => value >= low && value <= high) ?? true;
+    const family = destination.includes(":") ? 6 : 4;
+    return intervals?.some(([low, high]) => value >= low && value <= high) ?? (ruleFamily(rule) ?? family) === family;
   });
 }
 

@@ -7,6 +7,7 @@
  */
 import { addressOctets } from "../address.ts";
 import {
+  acts,
   addressNumber,
   type Box,
   boxOf,
@@ -14,10 +15,11 @@ import {
   dimensionIndex,
   dimensions,
   familyOf,
-  G_PDU,
   type Interval,
   type Intervals,
+  isAboutSignalling,
   normalise,
+  ruleFamily,
 } from "../space.ts";
 import type { Endpoint, Match, SteeringRule, Treatment } from "../steering.ts";
 import * as c from "./consts.ts";
@@ -56,12 +58,6 @@ function endpointOctets(address: string): Uint8Array {
   return known;
 }
 
-/** The family that a rule is for: by its addresses, or by its endpoints where it has none. Undefined: both. */
-export function ruleFamily({ match, endpoints }: SteeringRule): 4 | 6 | undefined {
-  const [endpoint] = endpoints ?? [];
-  return familyOf(match) ?? (endpoint && (endpoint.address.includes(":") ? 6 : 4));
-}
-
 /** Matches are the same objects from one steering to the next where nothing changed. */
 const boxes = new WeakMap<Match, Map<string, Box>>();
 
@@ -85,14 +81,6 @@ export function ruleBox(rule: SteeringRule, places: Places): Box {
   }
   return box;
 }
-
-/** Does the kernel have to do anything with its packets? If not, they pass unseen. */
-export const acts = (rule: SteeringRule): boolean => rule.action !== "pass" || rule.treatment !== undefined;
-
-const isAboutSignalling = ({ message }: Match): boolean =>
-  (message ?? []).some(([low, high]) => low !== G_PDU || high !== G_PDU);
-export const isAboutPackets = ({ message }: Match): boolean =>
-  message === undefined || message.some(([low, high]) => low <= G_PDU && high >= G_PDU);
 
 /** The short way of flows that are cached pushes no tag. */
 const isTreated = ({ treatment, output }: SteeringRule): boolean =>

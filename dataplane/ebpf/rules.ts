@@ -15,17 +15,9 @@
 
 import { type Prefix, prefixOf } from "../address.ts";
 import { DataplaneError } from "../dataplane.ts";
+import { acts, isAboutPackets, ruleFamily } from "../space.ts";
 import type { Steering, SteeringRule } from "../steering.ts";
-import {
-  acts,
-  appEntries,
-  fieldsOf,
-  isAboutPackets,
-  type Places,
-  ruleFamily,
-  signalling,
-  uplinkEntry,
-} from "./classifier.ts";
+import { appEntries, fieldsOf, type Places, signalling, uplinkEntry } from "./classifier.ts";
 import {
   HOST_RULE,
   HOST_TREATED,
