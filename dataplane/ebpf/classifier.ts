@@ -7,7 +7,6 @@
  */
 import { addressOctets } from "../address.ts";
 import {
-  acts,
   addressNumber,
   type Box,
   boxOf,

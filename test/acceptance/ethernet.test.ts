@@ -211,6 +211,7 @@ alone(
 
     // A station takes the phone's address: it passes there, and is told with both names.
     const events = scene.lab.machines.start("tof", "events", ["curl", "-sN", "http://127.0.0.1:8090/api/v1/events"]);
+    await events.said(/: hello/);
     const thief = { ...second, ip: phone.ip };
     await scene.lab.machines.ip("sta1", `addr add ${phone.ip}/32 dev eth0`);
     await scene.lab.phonePing(thief, internet.www, 2);

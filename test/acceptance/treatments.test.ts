@@ -4,12 +4,13 @@
  * Two phones and one with IPv6, real peers; `watch` is a machine behind the mirror's adapter, `box` one behind the output's. At the end
  * all of it in generic mode.
  */
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { readPcap } from "../lab/frames.ts";
 import { edgeOnly, internet, internet6, type Ue } from "../lab/lab.ts";
-import { until } from "../lab/netns.ts";
+import { sleep, until } from "../lab/netns.ts";
 import { pattern, sha256 } from "../lab/pattern.ts";
 import { Scene } from "./scene.ts";
 
@@ -42,6 +43,8 @@ async function capture(machine: string): Promise<() => Promise<string>> {
   const running = scene.lab.machines.start(machine, `tcpdump ${machine}`, tcpdump);
   await running.said(/listening on/);
   return async () => {
+    // What has arrived may not be written yet.
+    for (let size = -1; size !== statSync(file).size; await sleep(200)) size = statSync(file).size;
     await running.end("SIGINT");
     return file;
   };
