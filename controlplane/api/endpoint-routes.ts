@@ -106,13 +106,7 @@ export const endpointRoutes: Routes = (app, { services, health: endpoints, datap
         params: schemas.serviceName,
         querystring: schemas.nothing,
         body: drainBody,
-        response: {
-          200: schemas.service,
-          ...schemas.commonProblems,
-          ...schemas.notFound,
-          ...schemas.conflict,
-          ...schemas.refused,
-        },
+        response: schemas.changedService,
       },
     },
     async (request) => {

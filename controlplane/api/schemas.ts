@@ -74,6 +74,8 @@ export const conflict = {
   409: answer("Conflict: same name, same match, ambiguous priority; or another change waits to be confirmed"),
 };
 export const refused = { 503: answer("The data plane or the store refused; nothing has changed") };
+/** Of a request that changes one service. */
+export const changedService = { 200: service, ...commonProblems, ...notFound, ...conflict, ...refused };
 export const notInRelease = { 501: answer("Not in this release") };
 
 export const serviceName = Type.Object({ name: text("name of the service") }, closed);

@@ -109,13 +109,7 @@ export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
         description: "Flows that it has taken stay where they are. The body may give it another name.",
         params: schemas.serviceName,
         querystring: schemas.nothing,
-        response: {
-          200: schemas.service,
-          ...schemas.commonProblems,
-          ...schemas.notFound,
-          ...schemas.conflict,
-          ...schemas.refused,
-        },
+        response: schemas.changedService,
       },
     },
     async (request, reply) => {
@@ -135,13 +129,7 @@ export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
         description: "A service IP that several services have is refused with their names.",
         params: schemas.serviceNameOrAddress,
         querystring: schemas.removeQuery,
-        response: {
-          200: schemas.service,
-          ...schemas.commonProblems,
-          ...schemas.notFound,
-          ...schemas.conflict,
-          ...schemas.refused,
-        },
+        response: schemas.changedService,
       },
     },
     async (request) => {
