@@ -12,9 +12,6 @@ export const MAX_FUNCTIONS = 16;
 export const vniOf = (base: number, service: number, downlink: boolean, position: number): number =>
   base + service * 2 * MAX_FUNCTIONS + (downlink ? MAX_FUNCTIONS : 0) + position;
 
-/** The largest identifier that a base leads to. */
-export const lastVni = (base: number): number => vniOf(base, 65535, true, MAX_FUNCTIONS - 1);
-
 /** Locally administered; the last three octets are the VNI. */
 const mac = (kind: string, vni: number): string =>
   `02:${kind}:00:${[vni >> 16, (vni >> 8) & 255, vni & 255].map((octet) => octet.toString(16).padStart(2, "0")).join(":")}`;

@@ -124,6 +124,3 @@ export interface Steering {
 }
 
 export const emptySteering: Steering = { rules: [], protect: [] };
-
-/** The endpoint that tables and texts show for a rule that has but one. */
-export const firstEndpoint = (rule: SteeringRule): Endpoint | undefined => rule.endpoints?.[0];

@@ -18,7 +18,7 @@ import type { Conditions } from "./conditions.ts";
 import { Confirmation, takeBackStored, takingBack, timeLeft } from "./confirmation.ts";
 import type { SiteFacts, ValidationContext } from "./context.ts";
 import { refuse } from "./judgement.ts";
-import { type Intent, isAddressService, type NumberedIntent, type Service } from "./model.ts";
+import type { Intent, NumberedIntent, Service } from "./model.ts";
 import { AddressError, formatPrefix, host, type Prefix, parseAddress, parsePrefix } from "./prefix.ts";
 import { type Validation, validateService } from "./validate.ts";
 import type { Finding } from "./verify.ts";
@@ -402,7 +402,3 @@ function intentOf(service: Service): Intent {
 const stored = ({ service, rule, index }: StoredService): StoredService => ({ service, rule, index });
 
 const notFound = (name: string) => new Problem("not-found", `there is no service "${name.slice(0, 80)}"`);
-
-/** Services whose match holds a destination; for lists that sort by it. */
-export const serviceAddress = (service: Service): string =>
-  isAddressService(service) ? service.serviceIP : String(service.rules.nw_dst ?? "any");
