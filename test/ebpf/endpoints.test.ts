@@ -1,7 +1,7 @@
 /**
  * Do connections spread over endpoints by weight, and stay where they are when the set changes?
  */
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { endpointSlots, SLOTS, slotOf } from "../../dataplane/ebpf/endpoints.ts";

@@ -1,7 +1,7 @@
 /**
  * Is steering rendered to the octets that the programs read?
  */
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { addressOctets, addressText, prefixOf } from "../../dataplane/address.ts";

@@ -6,7 +6,7 @@
  * under a service of its own. Model: match.ts, from the text of the rules. Brute force: the boxes of
  * dataplane/space.ts, one after the other.
  */
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ruleBox } from "../../dataplane/ebpf/classifier.ts";
