@@ -26,6 +26,7 @@ export const dimensions = [
   { name: "teid", bits: 32 },
   { name: "qfi", bits: 8 }, // 254 where there is none
   { name: "message", bits: 8 }, // 255 where there is no tunnel
+  { name: "direction", bits: 1 }, // 0 uplink, 1 downlink
 ] as const;
 
 export type DimensionName = (typeof dimensions)[number]["name"];
@@ -39,6 +40,8 @@ export type Point = readonly bigint[];
 
 export const NO_QFI = 254;
 export const G_PDU = 255;
+export const UPLINK = 0;
+export const DOWNLINK = 1;
 
 export const dimensionIndex = Object.fromEntries(dimensions.map(({ name }, index) => [name, index])) as Record<
   DimensionName,
@@ -135,6 +138,7 @@ export function boxOf(match: Match, dataplane: (name: string) => number | undefi
     teid: of(match.teid, ranges),
     qfi: of(match.qfi, ranges),
     message: match.message ? normalise(ranges(match.message)) : [[BigInt(G_PDU), BigInt(G_PDU)]],
+    direction: match.direction && points([match.direction === "uplink" ? UPLINK : DOWNLINK]),
   };
   return dimensions.map(({ name }) => sets[name]);
 }

@@ -14,17 +14,27 @@ export type Action =
   | "take"
   /** Out of its tunnel, untranslated: to the apps' network (local gateway, A19) or to `output`. */
   | "route"
+  /** Whole, with its tunnel, to `output`: nothing is decapsulated. Of a flow both directions. */
+  | "forward"
   /** Goes nowhere. */
   | "drop";
 
 /** Inclusive. */
 export type Range = [number, number];
 
+export type Direction = "uplink" | "downlink";
+
 /**
  * All members as seen on the uplink. Absent means any; a list means any of its members; a packet has to satisfy every
  * member. Lists are never empty. What a member means as a set of numbers is in space.ts.
  */
 export interface Match {
+  /**
+   * Absent: a flow matches as its uplink packets do, and its downlink packets go with it. With it, only packets of this
+   * direction match, each by itself, whatever became of others; the other members are still written as seen on the uplink.
+   * Such rules pass, drop, route or forward, and may have a rate and a mirror.
+   */
+  direction?: Direction;
   /** Implied by addresses; needed where there are none. */
   family?: 4 | 6;
   /** Inner. Prefixes, canonical: `203.0.113.80/32`, `2001:db8::/32`. */
@@ -85,11 +95,51 @@ export interface Chain {
   unreachable: "bypass" | "block";
 }
 
+/** An end point that packets are tunnelled to. */
+export interface TunnelEnd {
+  /**
+   * `gre` (RFC 2784): the packet, without its GTP-U tunnel if the action or form takes that off, is put into GRE.
+   * `gtp-u`: the packet stays in its tunnel, whose outer addresses become these; TEID and all else stay. An action `route` is
+   * then the same as `forward`, and a form `decapsulated` the same as `as-is`.
+   */
+  type: "gtp-u" | "gre";
+  /** Absent: with `gre` the appliance's own address on that adapter, with `gtp-u` the one that the packet has. */
+  source?: string;
+  /** A packet whose outer header is of the other family is not put into `gtp-u` to it, and passes. */
+  destination: string;
+}
+
+/** How packets leave that do not stay on their way. */
+export interface Outlet {
+  /** Adapter. Absent: the apps' adapter, and for a tunnel without `address` whatever the appliance's routing says. */
+  port?: string;
+  /** Id of the tag that is pushed. */
+  vlan?: number;
+  /** Destination MAC address, in place of `address`. */
+  mac?: string;
+  /** Absent: the adapter's own. */
+  sourceMac?: string;
+  /** IP next hop on that adapter; its MAC address is resolved, and kept current. While it is not known, packets pass. */
+  address?: string;
+  tunnel?: TunnelEnd;
+}
+
+/** A copy: the packet as it leaves us, or without its tunnel. */
+export interface Copy extends Outlet {
+  form: "as-is" | "decapsulated";
+}
+
+/** The same for both directions, or one for each; a direction that is absent is not copied. */
+export type Mirror = Copy | { uplink?: Copy; downlink?: Copy };
+
+export const copiesOf = (mirror: Mirror | undefined): { uplink?: Copy; downlink?: Copy } =>
+  mirror === undefined ? {} : "form" in mirror ? { uplink: mirror, downlink: mirror } : mirror;
+
 /** What is done with the packets of a rule beside its action. At least one member is there. */
 export interface Treatment {
   chain?: Chain;
-  /** A copy of each packet leaves by this adapter: as it leaves us, or without its tunnel. */
-  mirror?: { port: string; form: "as-is" | "decapsulated" };
+  /** A copy of each packet leaves. */
+  mirror?: Mirror;
   /** Bits per second of inner packets, each direction; what is more is dropped. */
   rate?: { uplink?: number; downlink?: number };
 }
@@ -109,8 +159,11 @@ export interface SteeringRule {
   endpoints?: Endpoint[];
   /** What keeps to one endpoint: a connection (default), or a UE with all of its connections. */
   affinity?: "connection" | "ue";
-  /** With `route`: adapter, VLAN id and destination MAC to leave by; absent: the apps' network. */
-  output?: { port: string; vlan?: number; mac?: string };
+  /**
+   * With `route`, where it is absent for the apps' network, and `forward`, where it is required. A forwarded frame for which
+   * neither `vlan`, `mac`, `address` nor `tunnel` is given keeps its Ethernet header; else it gets one as routed packets do.
+   */
+  output?: Outlet;
   treatment?: Treatment;
   /** The app may speak first. */
   appInitiated: boolean;

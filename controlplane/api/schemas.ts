@@ -269,12 +269,28 @@ const hops = Type.Array(
     closed,
   ),
 );
+const outletMembers = {
+  port: Type.Optional(Type.String()),
+  vlan: Type.Optional(whole),
+  mac: Type.Optional(Type.String()),
+  sourceMac: Type.Optional(Type.String()),
+  address: Type.Optional(Type.String()),
+  tunnel: Type.Optional(
+    Type.Object(
+      { type: Type.Enum(["gtp-u", "gre"]), source: Type.Optional(Type.String()), destination: Type.String() },
+      closed,
+    ),
+  ),
+};
+const copy = Type.Object({ ...outletMembers, form: Type.Enum(["as-is", "decapsulated"]) }, closed);
 const treatment = Type.Object(
   {
     chain: Type.Optional(
       Type.Object({ uplink: hops, downlink: hops, unreachable: Type.Enum(["bypass", "block"]) }, closed),
     ),
-    mirror: Type.Optional(Type.Object({ port: Type.String(), form: Type.Enum(["as-is", "decapsulated"]) }, closed)),
+    mirror: Type.Optional(
+      Type.Union([copy, Type.Object({ uplink: Type.Optional(copy), downlink: Type.Optional(copy) }, closed)]),
+    ),
     rate: Type.Optional(Type.Object({ uplink: Type.Optional(whole), downlink: Type.Optional(whole) }, closed)),
   },
   closed,
@@ -288,6 +304,7 @@ const steeringRule = Type.Object(
     priority: whole,
     match: Type.Object(
       {
+        direction: Type.Optional(Type.Enum(["uplink", "downlink"])),
         family: Type.Optional(Type.Enum([4, 6])),
         destination: words,
         source: words,
@@ -308,7 +325,7 @@ const steeringRule = Type.Object(
       },
       closed,
     ),
-    action: Type.Enum(["pass", "take", "route", "drop"]),
+    action: Type.Enum(["pass", "take", "route", "forward", "drop"]),
     endpoints: Type.Optional(
       Type.Array(
         Type.Object(
@@ -323,9 +340,7 @@ const steeringRule = Type.Object(
       ),
     ),
     affinity: Type.Optional(Type.Enum(["connection", "ue"])),
-    output: Type.Optional(
-      Type.Object({ port: Type.String(), vlan: Type.Optional(whole), mac: Type.Optional(Type.String()) }, closed),
-    ),
+    output: Type.Optional(Type.Object(outletMembers, closed)),
     treatment: Type.Optional(treatment),
     appInitiated: Type.Boolean(),
   },

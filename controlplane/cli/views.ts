@@ -5,6 +5,7 @@
  */
 import type { DataplaneStatus } from "../../dataplane/dataplane.ts";
 import type { Hop, Range, SteeringRule, Treatment } from "../../dataplane/steering.ts";
+import { mirrorText, outletText } from "../../dataplane/steering-text.ts";
 import { type ChainEntry, isAddressService, type Service } from "../intents/model.ts";
 import { type HealthView, healthyText } from "./endpoints.ts";
 import { age, number, plural, table } from "./output.ts";
@@ -196,7 +197,7 @@ function treatmentText({ chain, mirror, rate }: Treatment): string {
   return [
     chain && chain.uplink.length > 0 && `up by ${hops(chain.uplink)}`,
     chain && chain.downlink.length > 0 && `down by ${hops(chain.downlink)}`,
-    mirror && `copied to ${mirror.port}${mirror.form === "as-is" ? "" : " without tunnel"}`,
+    mirror && `copied ${mirrorText(mirror)}`,
     rate && `at most ${rate.uplink ?? "any"} bit/s up, ${rate.downlink ?? "any"} bit/s down`,
   ]
     .filter(Boolean)
@@ -211,8 +212,7 @@ export function ruleText(rule: SteeringRule): string {
     ({ address, port, state }) =>
       `${address.includes(":") ? `[${address}]` : address}${port === undefined ? "" : `:${port}`}${state ? ` (${state})` : ""}`,
   );
-  const out = output && `${output.port}${output.vlan === undefined ? "" : ` VLAN ${output.vlan}`}`;
-  const target = ends?.join(", ") ?? out;
+  const target = ends?.join(", ") ?? (output && outletText(output));
   const done = treatment ? `; ${treatmentText(treatment)}` : "";
   return `rule ${rule.id} "${rule.name}" priority ${rule.priority}: ${parts.join(" ")}: ${action}${target ? ` → ${target}` : ""}${done}`;
 }

@@ -36,8 +36,12 @@ export function loops(intent: Intent, context: ValidationContext): FieldError[] 
       if (own) look(`${field}.${at}`, `${address} is what the packets are for: the function would never send them on`);
     }
   }
-  if (mirror) look("mirror.port", adapterTaken(mirror.port, true, context));
-  if (output) look("rules.output.port", adapterTaken(output.port, false, context));
+  const mirrored = mirror && "form" in mirror ? [["mirror.port", mirror] as const] : [];
+  const copies = mirror && !("form" in mirror) ? Object.entries(mirror) : [];
+  for (const [field, copy] of [...mirrored, ...copies.map(([name, copy]) => [`mirror.${name}.port`, copy] as const)]) {
+    if (copy.port !== undefined) look(field, adapterTaken(copy.port, true, context));
+  }
+  if (output?.port !== undefined) look("rules.output.port", adapterTaken(output.port, false, context));
   const pools = (context.dataplanes ?? []).flatMap((one) => one.pools);
   const toUes = match.destination?.every((text) => pools.some((pool) => contains(pool, parsePrefix(text))));
   if (action === "route" && !output && toUes && !appInitiated) {

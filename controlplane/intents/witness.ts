@@ -3,7 +3,8 @@
  *
  * Fields are those of a packet on the uplink, as `offramp trace` takes them. Of what may be anything, a usual value is taken.
  */
-import { type Box, dimensionIndex, dimensions, G_PDU, type Interval, NO_QFI } from "../../dataplane/space.ts";
+import { type Box, DOWNLINK, dimensionIndex, dimensions, G_PDU, type Interval, NO_QFI } from "../../dataplane/space.ts";
+import type { Direction } from "../../dataplane/steering.ts";
 import { dataplaneOf } from "./algebra.ts";
 import { formatAddress } from "./prefix.ts";
 
@@ -27,6 +28,8 @@ export interface PacketExample {
   qfi?: number;
   /** GTP-U message type other than 255. */
   message?: number;
+  /** Of the packet; its fields are written as the uplink has them. */
+  direction?: Direction;
 }
 
 const address = (value: bigint): string =>
@@ -84,6 +87,7 @@ export function packetOf(point: readonly bigint[], about: readonly Box[]): Packe
     ...(told("gateway") && { gateway: address(value(point, "gateway")) }),
     ...(told("teid") && { teid: number("teid") }),
     ...(told("qfi") && number("qfi") !== NO_QFI && { qfi: number("qfi") }),
+    ...(told("direction") && { direction: number("direction") === DOWNLINK ? "downlink" : "uplink" }),
   };
   if (message !== G_PDU) return { ...tunnel, message };
   const protocol = number("protocol") & 0xff;

@@ -10,6 +10,7 @@ import {
   type Box,
   boxOf,
   type DimensionName,
+  DOWNLINK,
   dimensionIndex,
   dimensions,
   familyOf,
@@ -20,8 +21,9 @@ import {
   outsideIn,
   type Point,
   ruleFamily,
+  UPLINK,
 } from "../../dataplane/space.ts";
-import type { Match, SteeringRule } from "../../dataplane/steering.ts";
+import type { Direction, Match, SteeringRule } from "../../dataplane/steering.ts";
 import type { Link, PacketFields, Tunnel } from "./frame.ts";
 
 export interface TraceStep {
@@ -50,6 +52,8 @@ export interface Subject {
   dataplane?: string;
   /** GTP-U message type. */
   message?: number;
+  /** Absent: uplink. */
+  direction?: Direction;
 }
 
 const words: Record<DimensionName, [name: string, member: keyof SteeringRule["match"]]> = {
@@ -69,6 +73,7 @@ const words: Record<DimensionName, [name: string, member: keyof SteeringRule["ma
   teid: ["TEID", "teid"],
   qfi: ["QFI", "qfi"],
   message: ["message type", "message"],
+  direction: ["direction", "direction"],
 };
 
 const rangeText = (value: unknown): string =>
@@ -89,7 +94,7 @@ export function mismatchText(rule: SteeringRule, dimension: DimensionName, packe
 }
 
 /** @throws AddressError when a field is no address */
-export function pointOf({ packet, tunnel, link, message }: Subject, dataplane: number): Point {
+export function pointOf({ packet, tunnel, link, message, direction }: Subject, dataplane: number): Point {
   const v6 = packet.source.includes(":");
   const ports = packet.protocol === 6 || packet.protocol === 17;
   const [vlan = 0, innerVlan = 0] = tunnel?.vlans ?? link?.vlans ?? [];
@@ -110,6 +115,7 @@ export function pointOf({ packet, tunnel, link, message }: Subject, dataplane: n
     teid: tunnel?.teid ?? 0,
     qfi: tunnel?.qfi ?? NO_QFI,
     message: message ?? G_PDU,
+    direction: direction === "downlink" ? DOWNLINK : UPLINK,
   };
   return dimensions.map(({ name }) => BigInt(values[name]));
 }

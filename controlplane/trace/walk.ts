@@ -5,7 +5,8 @@
  * begins. The answer names the counters that the packet may end under, the likely one first; what the program says has to
  * be among them.
  */
-import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
+import { copiesOf, type Steering, type SteeringRule } from "../../dataplane/steering.ts";
+import { outletText } from "../../dataplane/steering-text.ts";
 import type { Known, KnownFlow } from "../../dataplane/trial.ts";
 import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
 import { beginsThrough } from "./begun.ts";
@@ -60,7 +61,8 @@ function treated(
   }
   if (down.length > 0 && treatment?.chain?.unreachable === "block") verdicts.unshift("drop_chain_blocked");
   else if (chain.length > down.length) verdicts.unshift(`chain_${direction}`);
-  if (treatment?.mirror) detail.push(`mirror: a copy ${treatment.mirror.form} to ${treatment.mirror.port}`);
+  const copy = copiesOf(treatment?.mirror)[direction];
+  if (copy) detail.push(`mirror: a copy ${copy.form} to ${outletText(copy)}`);
   return { detail, verdicts };
 }
 
@@ -124,9 +126,7 @@ function decided(
     };
   }
   if (action === "route") {
-    const to = output
-      ? `by ${output.port}${output.vlan === undefined ? "" : ` VLAN ${output.vlan}`}`
-      : "to the apps' network";
+    const to = output ? `by ${outletText(output)}` : "to the apps' network";
     return {
       verdicts: [...verdicts, "take_routed", ...may],
       text: `taken by ${by}, handed ${to} untranslated`,

@@ -11,7 +11,7 @@
 import { addressOctets, isMapped, macOctets } from "../address.ts";
 import { functionMac, ownMac } from "../chain.ts";
 import type { VxlanConfig } from "../dataplane.ts";
-import type { Chain, Hop, Steering, Treatment } from "../steering.ts";
+import { type Chain, type Copy, copiesOf, type Hop, type Steering } from "../steering.ts";
 import * as c from "./consts.ts";
 import { hop as hopCodec, treatment as treatmentCodec, vtep as vtepCodec } from "./layout.ts";
 
@@ -99,7 +99,7 @@ export function renderChains(
   steering: Steering,
   vxlan: VxlanConfig | undefined,
   nextHop: (address: string) => number,
-  mirror: (mirror: NonNullable<Treatment["mirror"]>) => number = () => 0,
+  mirror: (copy: Copy) => number = () => 0,
 ): RenderedChains {
   const hops = new Map<number, Uint8Array>();
   const treatments = new Map<number, Uint8Array>();
@@ -107,6 +107,7 @@ export function renderChains(
   for (const { name, service, treatment } of steering.rules) {
     if (!treatment) continue;
     const { chain } = treatment;
+    const copies = copiesOf(treatment.mirror);
     if (chain && !vxlan) throw new Error(`rule ${name} has a chain, and the site has no section vxlan`);
     const walk = (list: readonly Hop[], down: boolean): number => {
       for (const [position, hop] of list.entries()) {
@@ -138,7 +139,7 @@ export function renderChains(
       treatmentCodec.encode({
         chain_up: chain ? walk(chain.uplink, false) : c.CHAIN_NONE,
         chain_down: chain ? walk(chain.downlink, true) : c.CHAIN_NONE,
-        mirror: treatment.mirror ? mirror(treatment.mirror) : 0,
+        mirror: copies.uplink ? mirror(copies.uplink) : 0,
         flags: bypassed(chain),
         rate_up: perOctet(treatment.rate?.uplink),
         rate_down: perOctet(treatment.rate?.downlink),

@@ -20,7 +20,7 @@ import {
   normalise,
   ruleFamily,
 } from "../space.ts";
-import type { Endpoint, Match, SteeringRule, Treatment } from "../steering.ts";
+import type { Copy, Endpoint, Match, Outlet, SteeringRule } from "../steering.ts";
 import * as c from "./consts.ts";
 import { endpointSlots, isUp } from "./endpoints.ts";
 import type { Entry, Outcome } from "./image.ts";
@@ -30,9 +30,9 @@ export interface Places {
   /** Index in `next_hops` of an endpoint. */
   nextHop(endpoint: string): number;
   /** Index in `next_hops` of an output of `route`. Absent: the apps' network for all. */
-  output?(output: NonNullable<SteeringRule["output"]>): number;
+  output?(output: Outlet): number;
   /** Number of a mirror. Absent: there are none. */
-  mirror?(mirror: NonNullable<Treatment["mirror"]>): number;
+  mirror?(copy: Copy): number;
   /** Index of a data plane; undefined for a name that is not known: its rules match nothing there. */
   dataplane?(name: string): number | undefined;
 }
@@ -41,6 +41,7 @@ const actions = {
   pass: c.ACTION_PASS,
   take: c.ACTION_TAKE,
   route: c.ACTION_ROUTE,
+  forward: c.ACTION_ROUTE,
   drop: c.ACTION_DROP,
 } as const;
 

@@ -3,7 +3,7 @@
  *
  * test/ebpf/layout.test.ts compares each with the header.
  */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 
 export const BEARER_SLOTS = 5;
 export const DOWNLINK_SLOTS = 3;
@@ -53,7 +53,7 @@ export const RULE_BY_UE = 4;
 export const RULES_SIGNALLING = 2;
 
 export const LEVELS_MAX = 11;
-export const DIMENSIONS = 16;
+export const DIMENSIONS = 17;
 export const DIMENSIONS_WIDE = 0x1803;
 export const FIELD_DSCP = 0x00ff0000;
 export const FIELD_QFI = 0xff000000;

@@ -7,6 +7,7 @@
  */
 import type { TableEntry, VxlanConfig } from "../dataplane.ts";
 import type { Endpoint, Hop, Steering, SteeringRule } from "../steering.ts";
+import { mirrorText, outletText } from "../steering-text.ts";
 import { renderChains } from "./chains.ts";
 import { MAYBE_PROTECTED, MAYBE_RULE, MAYBE_RULE_HOST, MAYBE_TREATED, MAYBE_TREATED_HOST, MAYBE_V6 } from "./consts.ts";
 import { LINE } from "./image.ts";
@@ -24,8 +25,7 @@ function endpointText(endpoint: Endpoint): string {
 export function outcomeText(rule: SteeringRule): string {
   const { action, endpoints, output, affinity, service, appInitiated, treatment } = rule;
   const to = endpoints?.map(endpointText).join(", ");
-  const port = output && [output.port, output.vlan !== undefined && `vlan ${output.vlan}`, output.mac].filter(Boolean);
-  const target = to ?? port?.join(" ");
+  const target = to ?? (output && outletText(output));
   return [
     target ? `${action} → ${target}` : action,
     `service ${service}`,
@@ -60,7 +60,7 @@ function chainEntries(rule: SteeringRule): TableEntry[] {
     }));
   const says = [
     chain && `chain ${chain.uplink.length} up, ${chain.downlink.length} down, ${chain.unreachable} when unreachable`,
-    mirror && `copy ${mirror.form} to ${mirror.port}`,
+    mirror && `copy ${mirrorText(mirror)}`,
     rate && `rate ${rate.uplink ?? "any"} up, ${rate.downlink ?? "any"} down`,
   ];
   return [

@@ -10,7 +10,7 @@
  */
 import { macOctets } from "../address.ts";
 import { DataplaneError } from "../dataplane.ts";
-import type { Steering, SteeringRule, Treatment } from "../steering.ts";
+import type { Copy, Outlet, Steering, SteeringRule } from "../steering.ts";
 import { BpfMap, MapType } from "./bpf-map.ts";
 import * as c from "./consts.ts";
 import { objectPath } from "./kernel.ts";
@@ -19,8 +19,23 @@ import type { Hop, NextHops } from "./next-hops.ts";
 import { probePort } from "./probe.ts";
 import type { Wiring } from "./wiring.ts";
 
-type Output = NonNullable<SteeringRule["output"]>;
-type Mirror = NonNullable<Treatment["mirror"]>;
+/** What this back end can do so far. */
+type Output = Outlet & { port: string };
+type Mirror = Copy & { port: string };
+
+const isSimple = (outlet: Outlet): outlet is Output =>
+  outlet.port !== undefined && !outlet.address && !outlet.tunnel && !outlet.sourceMac;
+
+function simple(rule: SteeringRule): void {
+  const { output, treatment, match, action } = rule;
+  const copy = treatment?.mirror;
+  const fits =
+    (!output || isSimple(output)) &&
+    (!copy || ("form" in copy && isSimple(copy) && !copy.mac && !copy.vlan)) &&
+    !match.direction &&
+    action !== "forward";
+  if (!fits) throw new DataplaneError(`rule ${rule.name} needs what this data plane cannot do yet`, rule.name);
+}
 
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
 
@@ -58,7 +73,10 @@ export class Outlets {
   /** Finds places for all that these rules name. @throws DataplaneError naming rule and adapter; what was in use stays */
   async prepare(steering: Steering): Promise<void> {
     const links = new Map((await allLinks()).map((link) => [link.ifname, link]));
-    for (const { name, output } of steering.rules) {
+    for (const rule of steering.rules) {
+      simple(rule);
+      const { name } = rule;
+      const output = rule.output as Output | undefined;
       if (!output) continue;
       const link = links.get(output.port);
       if (!link)
@@ -73,7 +91,7 @@ export class Outlets {
       this.#place(output, link);
     }
     for (const { treatment } of steering.rules) {
-      const mirror = treatment?.mirror;
+      const mirror = treatment?.mirror as Mirror | undefined;
       if (!mirror || this.#mirrors.has(mirrorName(mirror))) continue;
       const used = [...this.#mirrors.values()].map(({ number }) => number);
       this.#mirrors.set(mirrorName(mirror), { number: free(used, 1, c.MAX_MIRRORS, "mirrors"), mirror });
@@ -116,18 +134,20 @@ export class Outlets {
   }
 
   /** Index in `next_hops`. */
-  output(output: Output): number {
-    return this.#nextHops.placeOf(outputName(output));
+  output(output: Outlet): number {
+    return this.#nextHops.placeOf(outputName(output as Output));
   }
 
-  mirror(mirror: Mirror): number {
-    return this.#mirrors.get(mirrorName(mirror))?.number ?? 0;
+  mirror(mirror: Copy): number {
+    return this.#mirrors.get(mirrorName(mirror as Mirror))?.number ?? 0;
   }
 
   /** These rules are in force now: what only older ones named is given up. */
   keep(steering: Steering): void {
-    const outputs = new Set(steering.rules.flatMap(({ output }) => (output ? [outputName(output)] : [])));
-    const mirrors = new Set(steering.rules.flatMap(({ treatment: t }) => (t?.mirror ? [mirrorName(t.mirror)] : [])));
+    const outputs = new Set(steering.rules.flatMap(({ output }) => (output ? [outputName(output as Output)] : [])));
+    const mirrors = new Set(
+      steering.rules.flatMap(({ treatment: t }) => (t?.mirror ? [mirrorName(t.mirror as Mirror)] : [])),
+    );
     for (const name of [...this.#outputs.keys()]) {
       if (outputs.has(name)) continue;
       this.#outputs.delete(name);

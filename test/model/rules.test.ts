@@ -186,6 +186,7 @@ function pointOf(p: Fields): Point {
     BigInt(p.teid),
     BigInt(p.qfi ?? 254),
     255n,
+    0n,
   ];
 }
 

@@ -106,7 +106,7 @@ export interface Flow {
   destination: Address;
   teid: number;
   link: number;
-  action: "pass" | "take" | "route" | "reply" | "drop";
+  action: "pass" | "take" | "route" | "reply" | "drop" | "forward";
   fin: boolean;
   rst: boolean;
   service: number;

@@ -24,6 +24,7 @@ INLINE __u64 mac_in(const struct address *a)
 /* Where it came from and in what: all but the inner packet. */
 INLINE void point_outside(struct lookup *l, const struct packet *p, __u32 message)
 {
+	set_number(l, DIMENSION_DIRECTION, DIRECTION_UPLINK);
 	set_number(l, DIMENSION_DATAPLANE, DATAPLANE);
 	set_number(l, DIMENSION_VLAN, p->link >> 12 & 0xfff);
 	set_number(l, DIMENSION_INNER_VLAN, p->link & 0xfff);
@@ -79,6 +80,7 @@ GLOBAL int find_rule(struct packet *p, __u32 what, __u32 index)
 		if (!s || !own)
 			return 0;
 		/* rules for apps say nothing about what only a packet of the UE's could show */
+		set_number(l, DIMENSION_DIRECTION, DIRECTION_UPLINK);
 		set_number(l, DIMENSION_DATAPLANE, s->dataplane);
 		set_number(l, DIMENSION_VLAN, own->key.link >> 12 & 0xfff);
 		set_number(l, DIMENSION_INNER_VLAN, own->key.link & 0xfff);

@@ -6,7 +6,7 @@
 #ifndef OFFRAMP_CONSTS_H
 #define OFFRAMP_CONSTS_H
 
-#define LAYOUT_VERSION 2 /* of everything in structs.h; raised when a map's bytes change meaning */
+#define LAYOUT_VERSION 3 /* of everything in structs.h; raised when a map's bytes change meaning */
 
 /* Ethernet types, in host order. */
 #define ETH_P_IP 0x0800
@@ -116,10 +116,14 @@
 #define DIMENSION_TEID 13
 #define DIMENSION_QFI 14
 #define DIMENSION_MESSAGE 15
-#define DIMENSIONS 16
+#define DIMENSION_DIRECTION 16
+#define DIMENSIONS 17
+#define DIMENSIONS_ROOM 32 /* a power of two, for the verifier */
 #define DIMENSIONS_WIDE 0x1803 /* addresses: 128 bits; all others fit in 64 */
 
 #define NO_QFI 254
+#define DIRECTION_UPLINK 0
+#define DIRECTION_DOWNLINK 1
 
 /* rules_header.fields: where these lie in the cache's key of a flow */
 #define FIELD_DSCP 0x00ff0000

@@ -40,12 +40,12 @@ union line {
 
 /* What is looked for, and what was found. */
 struct lookup {
-	struct address point[DIMENSIONS]; /* host order */
+	struct address point[DIMENSIONS_ROOM]; /* host order */
 	struct outcome outcome;
 	struct {
 		struct group own, any;
-	} at[DIMENSIONS];
-	__u32 own[DIMENSIONS], any[DIMENSIONS];
+	} at[DIMENSIONS_ROOM];
+	__u32 own[DIMENSIONS_ROOM], any[DIMENSIONS_ROOM];
 	__u32 generation; /* of the rules, before the search: what changes meanwhile is seen by the next packet */
 };
 
@@ -118,7 +118,7 @@ static long find_interval(__u32 i, void *context)
 	if (!line)
 		goto broken;
 	struct dimension *d = &line->dimension;
-	__u32 index = d->index & (DIMENSIONS - 1), position = 0;
+	__u32 index = d->index & (DIMENSIONS_ROOM - 1), position = 0;
 	__u64 hi = s->l->point[index].hi, lo = s->l->point[index].lo;
 	int wide = DIMENSIONS_WIDE >> index & 1;
 	for (int level = 0; level < LEVELS_MAX; level++) {
@@ -139,8 +139,8 @@ static long find_interval(__u32 i, void *context)
 		}
 	}
 	union line *own = line_at(s, d->own + (position >> 4));
-	s->l->own[i & (DIMENSIONS - 1)] = own ? own->half[position & 15] : 0;
-	s->l->any[i & (DIMENSIONS - 1)] = d->any;
+	s->l->own[i & (DIMENSIONS_ROOM - 1)] = own ? own->half[position & 15] : 0;
+	s->l->any[i & (DIMENSIONS_ROOM - 1)] = d->any;
 	return 0;
 broken: /* no image of ours is: nothing matches */
 	s->groups = 0;
