@@ -1,0 +1,118 @@
+/**
+ * What can be asked of whatever runs app instances?
+ *
+ *   reserve ─▶ start ─▶ running ─▶ stop ─▶ exited ─▶ start … remove
+ *
+ * Types only; host-runtime.ts is the one that runs them on the appliance. An instance is a container of an image from its package, or
+ * a unit: a program that the appliance has, in namespaces of its own. Either way it is on two networks: `tof0` leads to
+ * the traffic offloading function (taken packets come in there, replies leave there), `mep0` to the platform (Mp1, DNS and,
+ * where its package asks for it, the world).
+ */
+
+/** A file of the package, as the instance sees it: read-only. */
+export interface FileMount {
+  /** On the appliance, absolute. */
+  source: string;
+  /** In the instance, absolute. */
+  target: string;
+}
+
+export interface Limits {
+  /** Cores; may be a fraction. */
+  cpu: number;
+  /** Octets. */
+  memory: number;
+  /** Processes and threads. */
+  pids: number;
+}
+
+export interface InstanceSpec {
+  /** appInstanceId */
+  id: string;
+  /** appProvider. */
+  tenant: string;
+  kind: "container" | "unit";
+  /** Of a container: an OCI archive, and the digest of that file, `sha256:<64 hex digits>`. */
+  image?: { archive: string; digest: string };
+  /** Of a unit its program, with the path below /usr, and arguments; of a container what replaces the image's, or nothing. */
+  command: string[];
+  /** Beside these it gets OFFRAMP_APP_INSTANCE_ID, OFFRAMP_TOF_ADDRESS, OFFRAMP_PLATFORM_ADDRESS, OFFRAMP_CREDENTIALS. */
+  environment: Record<string, string>;
+  /** In a file that only the instance can read, named by OFFRAMP_CREDENTIALS: `{"clientId", "clientSecret"}`. */
+  credentials?: { clientId: string; clientSecret: string };
+  files: FileMount[];
+  limits: Limits;
+  /** Reaches the world through `mep.apps.egress`. */
+  egress: boolean;
+}
+
+export interface Addresses {
+  /** What rules send to: the instance's address toward the traffic offloading function. */
+  tof: string;
+  /** Where its requests to the platform come from. */
+  platform: string;
+}
+
+export interface Started {
+  addresses: Addresses;
+}
+
+export interface Exit {
+  /** As shells have it: 128 + signal where a signal ended it; undefined where nobody saw the end. */
+  code: number | undefined;
+  /** In words. */
+  reason: string;
+  /** Milliseconds since the epoch. */
+  time: number;
+}
+
+export interface InstanceStatus {
+  id: string;
+  tenant: string;
+  state: "running" | "exited" | "absent";
+  addresses: Addresses;
+  /** Of the main process, where it runs. */
+  pid?: number;
+  exit?: Exit;
+}
+
+export interface LogLine {
+  /** As the log has it, RFC 3339. */
+  time: string;
+  stream: "stdout" | "stderr";
+  text: string;
+}
+
+export class RuntimeError extends Error {}
+
+export interface Runtime {
+  /** Adopts what an earlier agent left running, and clears away what it left half-done. */
+  open(): Promise<void>;
+  /** Ends watching; instances go on. */
+  close(): Promise<void>;
+  /** Gives the instance its addresses, which it keeps until `remove`. May be called again. @throws RuntimeError none is left */
+  reserve(id: string): Promise<Addresses>;
+  /**
+   * Returns when the main process runs. One that runs already with the same spec is left alone. When it cannot be started,
+   * nothing of it is left but its addresses.
+   * @throws RuntimeError with every reason
+   */
+  start(spec: InstanceSpec): Promise<Started>;
+  /** SIGTERM, and SIGKILL `graceMs` later. Addresses and log stay. Quiet when it does not run. */
+  stop(id: string, graceMs: number): Promise<void>;
+  /** Takes away everything of it, log and addresses too. Quiet when there is nothing. */
+  remove(id: string): Promise<void>;
+  /** Undefined: never heard of. */
+  state(id: string): InstanceStatus | undefined;
+  list(): InstanceStatus[];
+  /** The last `tail` lines of what it printed; the log is bounded, the oldest lines go first. */
+  logs(id: string, tail: number): Promise<LogLine[]>;
+  /** New lines from now on, until the returned function is called. */
+  follow(id: string, listener: (line: LogLine) => void): () => void;
+  /** When one ends without having been told to. Returns how to stop listening. */
+  on(listener: (status: InstanceStatus) => void): () => void;
+  /** The image of a package that is gone. Quiet when it is not there. @throws RuntimeError an instance uses it */
+  removeImage(digest: string): Promise<void>;
+  /** Removes all instances, and whatever the runtime has made in the kernel and on disk. */
+  down(): Promise<void>;
+}
