@@ -13,6 +13,7 @@ export const problems = {
   "invalid-request": { status: 400, title: "The request is not valid" },
   "invalid-body": { status: 400, title: "The body is not valid JSON" },
   "invalid-configuration": { status: 400, title: "The configuration is not valid" },
+  "invalid-package": { status: 400, title: "The app package is not valid" },
   unauthorized: { status: 401, title: "A valid bearer token is needed" },
   "not-found": { status: 404, title: "Not found" },
   "method-not-allowed": { status: 405, title: "The method is not available here" },
