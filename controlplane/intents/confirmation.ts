@@ -40,7 +40,7 @@ export function takingBack(store: Store, armed: Armed): Change & { given: Number
   // A change that was never committed has touched nothing here.
   const target = armed.revision === undefined ? now : store.history.at(armed.back, now);
   if (!target) throw new Error(`revision ${armed.back} is not kept any more: what was not confirmed stays`);
-  const change = changeTo(now, target, (count, besides) => store.allocateMany(count, besides));
+  const change = changeTo(now, target, store);
   const { touched, given } = change;
   return { touched, given, who: deadline, what: `${notConfirmed(armed)} (${countText(change)})` };
 }

@@ -109,6 +109,8 @@ export interface Intent extends Pick<SteeringRule, "affinity" | "output">, Pick<
   chain?: { uplink: ChainFunction[]; downlink: ChainFunction[]; unreachable: "bypass" | "block" };
   health?: Health;
   appInitiated: boolean;
+  /** Intents of one group are parts of one rule: where they meet, it does not matter which of them is met. */
+  group?: string;
 }
 
 /** An intent with the numbers by which the kernel knows it; both are stable over the service's life. */

@@ -8,16 +8,18 @@
  * the old services, and the next start applies those: what was never answered with 200 does not come back. Each commit is
  * a revision (store/history.ts); a change may have to be confirmed (confirmation.ts).
  */
-import { type Dataplane, DataplaneError } from "../../dataplane/dataplane.ts";
+import type { Dataplane } from "../../dataplane/dataplane.ts";
 import type { Steering } from "../../dataplane/steering.ts";
-import { messageOf, Problem } from "../errors.ts";
+import { Problem } from "../errors.ts";
 import type { Change, Touched } from "../store/history.ts";
 import type { Numbers, Store, StoredService } from "../store/store.ts";
+import { applyAndCommit } from "./apply.ts";
 import { compile } from "./compile.ts";
 import type { Conditions } from "./conditions.ts";
 import { Confirmation, takeBackStored, takingBack, timeLeft } from "./confirmation.ts";
 import type { SiteFacts, ValidationContext } from "./context.ts";
 import { refuse } from "./judgement.ts";
+import { Layer, type LayerEntries, type MakeLayerChange } from "./layer.ts";
 import type { Intent, NumberedIntent, Service } from "./model.ts";
 import { AddressError, formatPrefix, host, type Prefix, parseAddress, parsePrefix } from "./prefix.ts";
 import { type Validation, validateService } from "./validate.ts";
@@ -65,6 +67,8 @@ export class Services {
   readonly #options: ServicesOptions;
   #protect: Prefix[];
   readonly confirmation: Confirmation;
+  /** Rules below the services; to be loaded before `start`. */
+  readonly layer: Layer;
   #entries: Entries = new Map();
   #applied: Steering | undefined;
   /** Made when it is asked for, and again after a change. */
@@ -76,6 +80,7 @@ export class Services {
     this.#options = options;
     this.#protect = options.protect.map(parsePrefix);
     this.confirmation = new Confirmation(options.store, options.guard ?? (() => undefined));
+    this.layer = new Layer(options.store);
   }
 
   /**
@@ -94,9 +99,9 @@ export class Services {
     const overdue = armed !== undefined && timeLeft(armed) <= 0;
     if (overdue) this.#entries = this.#entriesAfter(takingBack(store, armed).touched);
     const { conditions } = this.#options;
-    await conditions?.prepare?.(this.#entries.values());
+    await conditions?.prepare?.(this.numbered());
     await this.#apply(this.steering());
-    conditions?.inForce?.(this.#entries.values());
+    conditions?.inForce?.(this.numbered());
     if (overdue) takeBackStored(store, armed);
   }
 
@@ -122,17 +127,18 @@ export class Services {
     return this.#entries.get(name)?.service;
   }
 
-  /** Name of the service whose counters have this index. */
+  /** Name of the service, or of the rule below the services, whose counters have this index. */
   nameOf(index: number): string | undefined {
     if (this.#names?.of !== this.#entries) {
       const byIndex = new Map([...this.#entries.values()].map((entry) => [entry.index, entry.service.name]));
       this.#names = { of: this.#entries, byIndex };
     }
-    return this.#names.byIndex.get(index);
+    return this.#names.byIndex.get(index) ?? this.layer.nameOf(index);
   }
 
+  /** Services, and the rules below them. */
   numbered(): NumberedIntent[] {
-    return [...this.#entries.values()];
+    return [...this.#entries.values(), ...this.layer.entries.values()];
   }
 
   steering(): Steering {
@@ -211,13 +217,13 @@ export class Services {
       if (touched.length === 0 && !disarms) return undefined;
       const { store } = this.#options;
       const next = this.#entriesAfter(touched);
-      this.#refuseTooMany(next);
+      this.#refuseTooMany(next, this.layer.entries);
       if (judge) await this.#judge(touched, next, judge);
       const arms = confirm !== undefined;
       if (arms) this.confirmation.arm(store.history.newest(), confirm);
       let revision: number | undefined;
       try {
-        await this.#change(next, () => {
+        await this.#change(next, this.layer.entries, () => {
           revision = store.commit(transaction, { arms, disarms, given });
         });
       } catch (error) {
@@ -228,10 +234,23 @@ export class Services {
     });
   }
 
+  /**
+   * A change of the rules below the services, after those changes that were asked for before: in the kernel and committed
+   * when it resolves. @throws Problem, and whatever `make` throws, and nothing has changed
+   */
+  changeLayer(make: MakeLayerChange): Promise<void> {
+    return this.#serialise(async () => {
+      const change = make();
+      const next = this.layer.after(change);
+      this.#refuseTooMany(this.#entries, next);
+      await this.#change(this.#entries, next, change.commit);
+    });
+  }
+
   /** What a change would lead to, judged; makes none. @throws Problem */
   async preview(touched: readonly Touched[], judge: Judge): Promise<Steering> {
     const next = this.#entriesAfter(touched);
-    this.#refuseTooMany(next);
+    this.#refuseTooMany(next, this.layer.entries);
     await this.#judge(touched, next, judge);
     return this.#compile(next);
   }
@@ -243,10 +262,11 @@ export class Services {
     );
   }
 
-  #refuseTooMany(next: Entries): void {
+  #refuseTooMany(next: Entries, layer: LayerEntries): void {
     const { rules } = this.#options;
-    if (next.size <= rules || next.size <= this.#entries.size) return;
-    throw new Problem("limit-reached", `limits.rules allows ${rules} rules, and this would be ${next.size}`);
+    const count = next.size + layer.size;
+    if (count <= rules || count <= this.#entries.size + this.layer.entries.size) return;
+    throw new Problem("limit-reached", `limits.rules allows ${rules} rules, and this would be ${count}`);
   }
 
   /** Runs `work` when no change is under way. */
@@ -333,54 +353,23 @@ export class Services {
     return this.#warned.get(service) ?? [];
   }
 
-  #compile(entries: Entries, protect = this.#options.protect): Steering {
+  #compile(entries: Entries, protect = this.#options.protect, layer = this.layer.entries): Steering {
     const { conditions, vniBase } = this.#options;
-    return compile(entries.values(), protect, { conditions, vniBase });
+    return compile([...entries.values(), ...layer.values()], protect, { conditions, vniBase });
   }
 
-  async #change(next: Entries, commit: () => void): Promise<void> {
+  async #change(next: Entries, layer: LayerEntries, commit: () => void): Promise<void> {
     const { conditions } = this.#options;
     try {
-      await conditions?.prepare?.(next.values());
-      await this.#applyAndCommit(next, commit);
+      await conditions?.prepare?.([...next.values(), ...layer.values()]);
+      const wanted = this.#compile(next, undefined, layer);
+      const restore = () => this.#apply(this.steering());
+      await applyAndCommit({ apply: () => this.#apply(wanted), commit, restore });
+      this.#entries = next;
+      this.layer.entries = layer;
     } finally {
-      conditions?.inForce?.(this.#entries.values());
+      conditions?.inForce?.(this.numbered());
     }
-  }
-
-  async #applyAndCommit(next: Entries, commit: () => void): Promise<void> {
-    try {
-      await this.#apply(this.#compile(next));
-    } catch (error) {
-      const object = error instanceof DataplaneError ? error.object : undefined;
-      throw new Problem(
-        "dataplane-refused",
-        `nothing has changed; ${object ? `${object}: ` : ""}${error instanceof DataplaneError ? error.message : "the data plane failed"}`,
-        object ? { object } : {},
-        { cause: error },
-      );
-    }
-    try {
-      commit();
-    } catch (error) {
-      await this.#apply(this.steering()).catch((again: unknown) => {
-        throw new Problem(
-          "store-failed",
-          "the change was not stored, and could not be taken back: restart the agent",
-          {},
-          {
-            cause: new AggregateError([error, again]),
-          },
-        );
-      });
-      throw new Problem(
-        "store-failed",
-        `nothing has changed; the store said: ${messageOf(error)}`,
-        {},
-        { cause: error },
-      );
-    }
-    this.#entries = next;
   }
 
   #serialise<T>(work: () => Promise<T>): Promise<T> {

@@ -6,7 +6,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Touched } from "../store/history.ts";
-import type { Numbers, StoredService } from "../store/store.ts";
+import type { Numbers, Store, StoredService } from "../store/store.ts";
 import type { Service } from "./model.ts";
 
 export interface Wanted extends Partial<Numbers> {
@@ -24,14 +24,11 @@ export interface SetChange {
   given: Numbers | undefined;
 }
 
-export type AllocateMany = (count: number, besides: { reserved: Numbers[]; leaving: Numbers[] }) => Numbers[];
+/** Of the store: who gives out numbers, and knows those of rules that are no services. */
+export type Allocation = Pick<Store, "allocateMany" | "isTaken">;
 
 /** Names in `wanted` are unique. @throws Error when numbers run out */
-export function changeTo(
-  now: readonly StoredService[],
-  wanted: readonly Wanted[],
-  allocateMany: AllocateMany,
-): SetChange {
+export function changeTo(now: readonly StoredService[], wanted: readonly Wanted[], allocation: Allocation): SetChange {
   const leaving = new Map(now.map((stored) => [stored.service.name, stored]));
   const touched: Touched[] = [];
   const changed: string[] = [];
@@ -56,7 +53,8 @@ export function changeTo(
   const restored: Numbers[] = [];
   const additions = fresh.map(({ service, rule, index }): { service: Service; numbers: Numbers | undefined } => {
     const had = rule !== undefined && index !== undefined ? { rule, index } : undefined;
-    if (!had || used.rules.has(had.rule) || used.indices.has(had.index)) return { service, numbers: undefined };
+    const taken = had && (used.rules.has(had.rule) || used.indices.has(had.index) || allocation.isTaken(had));
+    if (!had || taken) return { service, numbers: undefined };
     use(had);
     restored.push(had);
     return { service, numbers: had };
@@ -64,7 +62,7 @@ export function changeTo(
   const removed = [...leaving.values()];
   for (const before of removed) touched.push({ before });
   const lacking = additions.filter(({ numbers }) => !numbers).length;
-  const given = allocateMany(lacking, {
+  const given = allocation.allocateMany(lacking, {
     reserved: restored,
     leaving: removed.filter(({ rule, index }) => !used.rules.has(rule) && !used.indices.has(index)),
   });

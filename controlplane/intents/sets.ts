@@ -123,7 +123,7 @@ export class ServiceSets {
     return changeTo(
       services.stored(),
       this.#read(bodies).map((service) => ({ service })),
-      (count, besides) => store.allocateMany(count, besides),
+      store,
     );
   }
 
@@ -189,7 +189,7 @@ export class ServiceSets {
       const [oldest, newest] = [store.history.oldest(), store.history.newest()];
       throw new Problem("not-found", `revision ${number} is not kept: there are ${oldest} to ${newest}`);
     }
-    return changeTo(now, target, (count, besides) => store.allocateMany(count, besides));
+    return changeTo(now, target, store);
   }
 
   /** @throws Problem when nothing waits */

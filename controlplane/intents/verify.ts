@@ -144,7 +144,7 @@ export function* verifying(intents: Iterable<Intent>, context: ValidationContext
     for (const other of before) {
       const one = rules[other]!;
       if (one.priority > rule.priority) higher.push(one);
-      else {
+      else if (one.group === undefined || one.group !== rule.group) {
         const conflict = conflictFinding(one, rule, universe);
         if (conflict) found.push(conflict);
       }

@@ -62,4 +62,14 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    version: 4,
+    sql: `
+      CREATE TABLE layer_rule (         -- numbers of rules that are no services: intents/layer.ts
+        name TEXT PRIMARY KEY,
+        rule INTEGER NOT NULL UNIQUE,
+        idx  INTEGER NOT NULL UNIQUE
+      ) STRICT;
+    `,
+  },
 ];

@@ -135,7 +135,10 @@ export class Store {
   #free(name: "rule" | "idx", count: number, reserved: readonly Numbers[], leaving: readonly Numbers[]): number[] {
     const last = this.#database.prepare("SELECT value FROM sequence WHERE name = ?").pluck().get(name) as number;
     const pick = (numbers: Numbers) => (name === "rule" ? numbers.rule : numbers.index);
-    const used = this.#database.prepare(`SELECT ${name} FROM service`).pluck().all() as number[];
+    const used = this.#database
+      .prepare(`SELECT ${name} FROM service UNION ALL SELECT ${name} FROM layer_rule`)
+      .pluck()
+      .all() as number[];
     const taken = new Set([...used, ...reserved.map(pick)]);
     const limit = this.#largest[name];
     const found: number[] = [];
@@ -177,16 +180,53 @@ export class Store {
         if (before || !after) continue;
         add.run(after.service.name, JSON.stringify(after.service), after.rule, after.index);
       }
-      if (given) {
-        const remember = this.#database.prepare("UPDATE sequence SET value = ? WHERE name = ?");
-        remember.run(given.rule, "rule");
-        remember.run(given.index, "idx");
-      }
+      if (given) this.#remember(given);
       const revision = this.history.record(change);
       if (arms) this.#database.prepare("UPDATE armed SET revision = ?").run(revision);
       if (disarms) this.disarm();
       return revision;
     })();
+  }
+
+  #remember({ rule, index }: Numbers): void {
+    const remember = this.#database.prepare("UPDATE sequence SET value = ? WHERE name = ?");
+    remember.run(rule, "rule");
+    remember.run(index, "idx");
+  }
+
+  /** By name: the numbers of rules that are no services. */
+  layerNumbers(): Map<string, Numbers> {
+    const rows = this.#database.prepare("SELECT name, rule, idx FROM layer_rule").all() as {
+      name: string;
+      rule: number;
+      idx: number;
+    }[];
+    return new Map(rows.map(({ name, rule, idx }) => [name, { rule, index: idx }]));
+  }
+
+  /** Gives numbers to rules that have none, and writes them down. @throws Problem when there are not as many */
+  giveLayer(names: readonly string[]): Map<string, Numbers> {
+    return this.#database.transaction(() => {
+      const given = this.allocateMany(names.length);
+      const add = this.#database.prepare("INSERT INTO layer_rule (name, rule, idx) VALUES (?, ?, ?)");
+      const found = new Map(names.map((name, at) => [name, given[at] as Numbers]));
+      for (const [name, { rule, index }] of found) add.run(name, rule, index);
+      const last = given.at(-1);
+      if (last) this.#remember(last);
+      return found;
+    })();
+  }
+
+  forgetLayer(names: readonly string[]): void {
+    this.#database.transaction(() => {
+      const remove = this.#database.prepare("DELETE FROM layer_rule WHERE name = ?");
+      for (const name of names) remove.run(name);
+    })();
+  }
+
+  /** Has a rule that is no service one of these? */
+  isTaken({ rule, index }: Numbers): boolean {
+    return this.#database.prepare("SELECT 1 FROM layer_rule WHERE rule = ? OR idx = ?").get(rule, index) !== undefined;
   }
 
   armed(): Armed | undefined {

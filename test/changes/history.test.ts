@@ -18,7 +18,7 @@ function set(store: Store, wanted: readonly Service[]): number {
   const change = changeTo(
     store.services(),
     wanted.map((each) => ({ service: each })),
-    (count, besides) => store.allocateMany(count, besides),
+    store,
   );
   const { touched, given } = change;
   return store.commit({ touched, who: "test", what: countText(change) }, { given });
@@ -73,7 +73,7 @@ test(
     set(store, [service("a", 2)]);
     assert.equal(store.services(), [{ ...before.get("a"), service: service("a", 2) }]);
     const target = store.history.at(1, store.services()) ?? [];
-    const change = changeTo(store.services(), target, (count, besides) => store.allocateMany(count, besides));
+    const change = changeTo(store.services(), target, store);
     assert.equal(countText(change), "1 added, 1 changed");
     store.commit({ ...change, who: "test", what: "back" }, { given: change.given });
     assert.equal(new Map(store.services().map((each) => [each.service.name, each])), before);
