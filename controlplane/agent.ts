@@ -18,6 +18,7 @@ import { Functions } from "./chains/functions.ts";
 import type { ApiConfig, SiteConfig } from "./config/site.ts";
 import { Dataplanes, type Reloaded } from "./dataplanes/dataplanes.ts";
 import { Problem } from "./errors.ts";
+import type { MakeExtension } from "./extension.ts";
 import { EchoSocket } from "./health/echo-socket.ts";
 import { EndpointHealth } from "./health/endpoints.ts";
 import { probeWith } from "./health/probes.ts";
@@ -50,6 +51,8 @@ export interface AgentOptions {
   guard?: () => void;
   /** Reads site.yaml again, for `reload`. @throws ConfigurationError */
   read?: () => SiteConfig;
+  /** Built on top, in this process. */
+  extensions?: readonly MakeExtension[];
 }
 
 /** What a site says about services; asked for whenever a service is judged, because data planes come and go. */
@@ -181,6 +184,9 @@ export class Agent {
       }),
     );
 
+    const host = { config, services, dataplane, events, metrics, log, version };
+    const extensions = (this.#options.extensions ?? []).map((make) => make(host));
+
     await dataplane.start();
     this.#undo.push(() => dataplane.stop());
     this.#missing.delete("data plane");
@@ -190,6 +196,10 @@ export class Agent {
       this.#undo.push(() => runtime.stop());
     }
     this.#undo.push(() => health.stop());
+    for (const extension of extensions) {
+      this.#undo.push(() => extension.stop());
+      await extension.prepare?.();
+    }
     await services.start();
     sets.start();
     this.#undo.push(() => sets.stop());
@@ -205,6 +215,7 @@ export class Agent {
     dataplanes.connect({ dataplane, services });
     this.#dataplanes = dataplanes;
     this.#collectEverySecond(dataplane);
+    for (const extension of extensions) await extension.start();
 
     const missing = () => [...this.#missing];
     const reload = () => this.reload();
@@ -222,6 +233,7 @@ export class Agent {
       missing,
       log,
       version,
+      extensions: extensions.flatMap(({ routes }) => routes),
     };
     if (capture) context.capture = capture;
     const server = await createServer(context, secrets);

@@ -37,6 +37,8 @@ export interface ApiContext {
   missing(): string[];
   log: Logger;
   version: string;
+  /** Routes of what is built on top. */
+  extensions?: readonly Routes[];
 }
 
 export type Server = FastifyInstance;

@@ -1,5 +1,7 @@
 /**
- * `offramp`: one command, one verb per file.
+ * Which verbs does the control plane have, and how does the command end?
+ *
+ * One command, one verb per file; mep/cli/main.ts is where it starts, and adds the verbs of the MEC platform.
  *
  * Exit codes: 0 done, 1 failed, 2 usage or invalid configuration. What is asked for goes to standard output, what is wrong to
  * standard error; with `--json` both are JSON.
@@ -7,6 +9,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { ConfigurationError } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
+import type { MakeExtension } from "../extension.ts";
 import { version } from "../version.ts";
 import { chainVerb } from "./chain.ts";
 import { applyVerb, confirmVerb, historyVerb, rollbackVerb } from "./changes.ts";
@@ -24,14 +27,16 @@ const levels = ["trace", "debug", "info", "warn", "error", "silent"];
 const logLevel = () => new Option("--log-level <level>", "what is logged").choices(levels).default("info");
 const config = () => new Option("-c, --config <file>", "site.yaml").makeOptionMandatory();
 
-function api(command: Command): Command {
+/** The options of every verb that talks to an agent. */
+export function api(command: Command): Command {
   return command
     .option("--api <url>", `the agent's API (or OFFRAMP_API; default ${defaultApi})`)
     .option("--token <token>", "bearer token (or OFFRAMP_TOKEN)")
     .option("--json", "print JSON");
 }
 
-export function program(): Command {
+/** `extensions`: what `run` builds on top of the control plane. */
+export function program(extensions: () => Promise<readonly MakeExtension[]> = async () => []): Command {
   const offramp = new Command("offramp")
     .description("An edge appliance: takes the GTP-U traffic of local services off the wire, and puts the replies back")
     .version(version)
@@ -44,7 +49,7 @@ export function program(): Command {
     .description("run the appliance in the foreground; SIGTERM ends it and leaves offloaded traffic flowing")
     .addOption(config())
     .addOption(logLevel())
-    .action(async (options) => (await import("./run.ts")).run(options));
+    .action(async (options) => (await import("./run.ts")).run(options, await extensions()));
   offramp
     .command("down")
     .description("take programs and rules away; the bridge keeps the wire up")
@@ -103,17 +108,16 @@ function report(error: unknown, json: boolean): number {
   return 1;
 }
 
-export async function main(argv: readonly string[]): Promise<number> {
+/** Runs the command; returns the exit code. */
+export async function main(offramp: Command, argv: readonly string[]): Promise<number> {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0); // `| head`
     throw error;
   });
   try {
-    await program().parseAsync([...argv]);
+    await offramp.parseAsync([...argv]);
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (error) {
     return report(error, argv.includes("--json"));
   }
 }
-
-process.exitCode = await main(process.argv);

@@ -9,6 +9,7 @@ import { EbpfDataplane } from "../../dataplane/ebpf/ebpf.ts";
 import { Agent } from "../agent.ts";
 import { loadSite } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
+import type { MakeExtension } from "../extension.ts";
 import { CliError } from "./client.ts";
 import { startGuard } from "./guard-process.ts";
 
@@ -17,15 +18,18 @@ export interface RunOptions {
   logLevel?: string;
 }
 
-export async function run({ config: path, logLevel = "info" }: RunOptions): Promise<void> {
+export async function run(
+  { config: path, logLevel = "info" }: RunOptions,
+  extensions: readonly MakeExtension[] = [],
+): Promise<void> {
   const config = loadSite(path);
   const log = pino({ name: "offramp", level: logLevel }, pino.destination({ dest: 2, sync: true }));
-  if (config.mep) log.warn("the section mep is reserved: the MEC platform is not in this release");
   const agent = new Agent({
     config,
     log,
     guard: () => startGuard(path, config.stateDir, (error) => log.error({ err: error }, "no guard could be started")),
     read: () => loadSite(path),
+    extensions,
     backend: (backend) => {
       const dataplane = new EbpfDataplane(backend);
       return { dataplane, slow: dataplane.slow };

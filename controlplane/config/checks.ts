@@ -245,7 +245,20 @@ function checkApi(check: Checker, file: SiteFile): void {
 
 function checkMep(check: Checker, file: SiteFile): void {
   const mep = group(file.mep);
-  check.read(["mep", "mp1", "listen"], group(mep.mp1).listen, parseSocketAddress);
+  const mp1 = group(mep.mp1);
+  check.read(["mep", "mp1", "listen"], mp1.listen, parseSocketAddress);
+  if (mp1.insecure === true && mp1.tls !== undefined) {
+    check.fail(["mep", "mp1", "insecure"], "does not go with tls: give one or the other");
+  }
+  const apps = group(mep.apps);
+  const networks = (["tof", "platform"] as const).flatMap((name) => {
+    const prefix = check.read(["mep", "apps", name], apps[name], parsePrefix);
+    return prefix ? [prefix] : [];
+  });
+  const [tof, platform] = networks;
+  if (tof && platform && (contains(tof, platform) || contains(platform, tof))) {
+    check.fail(["mep", "apps", "platform"], "has addresses of mep.apps.tof as well: give two prefixes apart");
+  }
   check.read(["mep", "dns", "listen"], group(mep.dns).listen, parseSocketAddress);
   for (const [index, text] of array(group(mep.dns).upstream).entries()) {
     check.read(["mep", "dns", "upstream", index], text, parseAddress);

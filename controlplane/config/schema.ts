@@ -123,7 +123,18 @@ const vxlan = object(
 
 const mep = object(
   {
-    mp1: Type.Optional(object({ listen: socket("address:port toward the apps") }, "reference point Mp1")),
+    mp1: Type.Optional(
+      object(
+        {
+          listen: socket("address:port toward the apps"),
+          tls: Type.Optional(tls),
+          insecure: Type.Optional(
+            Type.Boolean({ default: false, description: "plain HTTP: for laboratories only (GS MEC 011 forbids it)" }),
+          ),
+        },
+        "reference point Mp1; without tls it makes itself a certificate",
+      ),
+    ),
     dns: Type.Optional(
       object(
         {
@@ -131,6 +142,29 @@ const mep = object(
           upstream: Type.Optional(Type.Array(address("resolver for names of others"), { default: [], maxItems: 16 })),
         },
         "name server of the platform",
+      ),
+    ),
+    apps: Type.Optional(
+      object(
+        {
+          tof: address("IPv4 prefix: addresses of instances toward the traffic offloading function"),
+          platform: address("IPv4 prefix: addresses of instances toward the platform"),
+          egress: Type.Optional(adapter("adapter by which instances reach the world, where their package asks for it")),
+        },
+        "networks of app instances that run on the appliance; absent: none do",
+      ),
+    ),
+    rules: Type.Optional(
+      object(
+        {
+          initial: Type.Optional(
+            Type.Enum(["ACTIVE", "INACTIVE"], {
+              default: "INACTIVE",
+              description: "state of an instance's rules once it is ready, until it says otherwise",
+            }),
+          ),
+        },
+        "traffic and DNS rules of apps",
       ),
     ),
   },

@@ -31,6 +31,15 @@ export interface ApiConfig {
   tokenFile?: string;
 }
 
+/** What the MEC platform (mep/) is configured with. */
+export interface MepConfig {
+  mp1?: { host: string; port: number; tls?: TlsConfig; insecure: boolean };
+  dns?: { host: string; port: number; upstream: string[] };
+  /** Canonical prefixes. */
+  apps?: { tof: string; platform: string; egress?: string };
+  rules: { initial: "ACTIVE" | "INACTIVE" };
+}
+
 export interface SiteConfig {
   name: string;
   stateDir: string;
@@ -42,8 +51,8 @@ export interface SiteConfig {
   api: ApiConfig;
   /** As it was written: what is added to it later is checked against the whole. */
   file: SiteFile;
-  /** Named so that nothing pretends: this release reserves the section and runs nothing for it. */
-  mep?: SiteFile["mep"];
+  /** Absent: this appliance has no MEC platform. */
+  mep?: MepConfig;
 }
 
 const canonical = (prefixes: readonly string[] = []): string[] =>
@@ -75,12 +84,33 @@ function dataplaneConfig(section: DataplaneSection): DataplaneConfig {
   };
 }
 
-function apiConfig(section: SiteFile["api"] = {}): ApiConfig {
-  const { address, port } = parseSocketAddress(section.listen ?? defaults.listen);
+const socketOf = (text: string) => {
+  const { address, port } = parseSocketAddress(text);
+  return { host: formatPrefix(host(address)).replace(/\/\d+$/, ""), port, loopback: isLoopback(address) };
+};
+
+function mepConfig({ mp1, dns, apps, rules }: NonNullable<SiteFile["mep"]>): MepConfig {
+  const at = (text: string) => {
+    const { host, port } = socketOf(text);
+    return { host, port };
+  };
   return {
-    host: formatPrefix(host(address)).replace(/\/\d+$/, ""),
-    port,
-    loopback: isLoopback(address),
+    ...(mp1 && { mp1: { ...at(mp1.listen), ...(mp1.tls && { tls: mp1.tls }), insecure: mp1.insecure ?? false } }),
+    ...(dns && { dns: { ...at(dns.listen), upstream: dns.upstream ?? [] } }),
+    ...(apps && {
+      apps: {
+        tof: formatPrefix(parsePrefix(apps.tof)),
+        platform: formatPrefix(parsePrefix(apps.platform)),
+        ...(apps.egress !== undefined && { egress: apps.egress }),
+      },
+    }),
+    rules: { initial: rules?.initial ?? "INACTIVE" },
+  };
+}
+
+function apiConfig(section: SiteFile["api"] = {}): ApiConfig {
+  return {
+    ...socketOf(section.listen ?? defaults.listen),
     ...(section.tls && { tls: section.tls }),
     ...(section.token !== undefined && { token: section.token }),
     ...(section.tokenFile !== undefined && { tokenFile: section.tokenFile }),
@@ -122,6 +152,6 @@ export function siteConfig(file: SiteFile): SiteConfig {
     own: [...new Set(ownAddresses(file))],
     api: apiConfig(file.api),
     file,
-    ...(file.mep && { mep: file.mep }),
+    ...(file.mep && { mep: mepConfig(file.mep) }),
   };
 }

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import pino from "pino";
 import { Agent } from "../../controlplane/agent.ts";
 import { parseSite } from "../../controlplane/config/load.ts";
+import { platformOf } from "../../mep/platform.ts";
 import { MemoryDataplane } from "./memory-dataplane.ts";
 
 export interface Running {
@@ -74,6 +75,7 @@ export async function start(options: StartOptions = {}): Promise<Running> {
     },
     log: pino({ level: "silent" }),
     read: () => parseSite(file.text),
+    extensions: [platformOf],
   });
   const clear = () => rmSync(stateDir, { recursive: true, force: true });
   try {

@@ -253,7 +253,7 @@ test("after `down` the guard touches the store alone: no program comes back", as
   await agent();
   await call("PUT", "/api/v1/services", older);
   await call("PUT", "/api/v1/services?confirm=15", newer);
-  const down = begin("controlplane/cli/main.ts", "down", "--config", config, "--unwire");
+  const down = begin("mep/cli/main.ts", "down", "--config", config, "--unwire");
   await until("down", () => ended(down), down.log);
   assert.is(down.exitCode, 0, down.log());
   await decided();

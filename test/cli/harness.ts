@@ -18,8 +18,8 @@ function commandLine(): string[] {
     readdirSync(folder, { recursive: true, encoding: "utf8" }).map((name) => join(folder, name)),
   );
   const age = existsSync(built) ? statSync(built).mtimeMs : 0;
-  if (files.every((file) => statSync(file).mtimeMs <= age)) return [join(root, "dist/controlplane/cli/main.js")];
-  return ["--import", "tsx", join(root, "controlplane/cli/main.ts")];
+  if (files.every((file) => statSync(file).mtimeMs <= age)) return [join(root, "dist/mep/cli/main.js")];
+  return ["--import", "tsx", join(root, "mep/cli/main.ts")];
 }
 export const program = commandLine();
 

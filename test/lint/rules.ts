@@ -39,6 +39,7 @@ export const appliers: Record<string, readonly string[]> = {
   "dataplane/ebpf/command.ts": ["child_process"],
   "controlplane/sessions/pinger-socket.ts": ["raw-socket"],
   "controlplane/cli/guard-process.ts": ["child_process"],
+  "mep/mp1/certificate.ts": ["child_process"],
   "controlplane/health/probes.ts": ["net"],
   "controlplane/health/echo-socket.ts": ["raw-socket"],
 };

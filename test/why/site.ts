@@ -70,7 +70,7 @@ api: { listen: 127.0.0.1:0 }
 /** `bin/offramp …` as a process of its own; `started` is called as soon as it runs. */
 export function offramp(url: string, args: string[], started: () => void = () => {}) {
   return new Promise<{ code: number | null; out: string; err: string }>((resolve, reject) => {
-    const child = spawn(process.execPath, ["--import", "tsx", "controlplane/cli/main.ts", ...args], {
+    const child = spawn(process.execPath, ["--import", "tsx", "mep/cli/main.ts", ...args], {
       cwd: root,
       env: { ...process.env, OFFRAMP_API: url },
     });

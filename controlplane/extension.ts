@@ -1,0 +1,39 @@
+/**
+ * What may be built on top of the control plane, in its process?
+ *
+ * The MEC platform is (mep/). The agent knows it only by this interface and calls it in this order:
+ *
+ *   made ─▶ prepare ─▶ (services applied) ─▶ start ─▶ (API listens, with its routes) ─▶ ready … stop
+ */
+import type { Logger } from "pino";
+import type { Dataplane } from "../dataplane/dataplane.ts";
+import type { Routes } from "./api/context.ts";
+import type { EventHub } from "./api/events.ts";
+import type { SiteConfig } from "./config/site.ts";
+import type { Services } from "./intents/services.ts";
+import type { Metrics } from "./metrics/metrics.ts";
+
+/** What the control plane offers. */
+export interface Host {
+  /** As it was at the start; what a reload changes is asked for again. */
+  config: SiteConfig;
+  services: Services;
+  dataplane: Dataplane;
+  events: EventHub;
+  metrics: Metrics;
+  log: Logger;
+  version: string;
+}
+
+export interface Extension {
+  /** Its routes on the management API. */
+  routes: readonly Routes[];
+  /** Before services are applied: what it adds to them is there from the first steering on. */
+  prepare?(): void | Promise<void>;
+  /** @throws Error and the agent does not start */
+  start(): Promise<void>;
+  /** Does what it can when it was never started. */
+  stop(): Promise<void>;
+}
+
+export type MakeExtension = (host: Host) => Extension;
