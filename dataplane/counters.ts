@@ -89,4 +89,6 @@ export const counters: readonly CounterName[] = [
   c("note_mirrored", "note", "a copy left by its service's mirror"),
   c("note_chain_bypassed", "note", "a function of its chain is down: it goes on without"),
   c("note_not_mirrored", "note", "no copy was made: the mirror's adapter is gone, or the frame has several buffers"),
+  c("take_dns", "take", "a query for a name that the platform's name server answers, taken out of its tunnel"),
+  c("pass_dns_aside", "pass", "such a query while the name server does not answer: the UE's own resolver does"),
 ];

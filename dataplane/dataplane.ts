@@ -4,7 +4,7 @@
  * The control plane knows data planes only by this interface. One back end, one folder (`ebpf/`), one implementation.
  */
 import type { Monitor, MonitorFilter, SeenPacket } from "./monitor.ts";
-import type { Steering } from "./steering.ts";
+import type { Names, Steering } from "./steering.ts";
 import type { Trial, TrialRequest } from "./trial.ts";
 
 export type Mode = "offload" | "observe" | "bypass";
@@ -236,6 +236,8 @@ export interface Dataplane {
   down(options: { unwire: boolean }): Promise<void>;
   /** All or nothing. @throws DataplaneError and the old steering stays. */
   apply(steering: Steering): Promise<void>;
+  /** The same for its names alone, at a cost that does not depend on the rules. @throws DataplaneError and the old ones stay */
+  setNames(names: Names): Promise<void>;
   /** What a steering becomes in the tables, all of it; has no effects. @throws DataplaneError as `apply` would */
   describe(steering: Steering): TableEntry[];
   /** Compares what is in force with `steering`, which was applied last. Empty: it is as intended. */

@@ -169,11 +169,23 @@ export interface SteeringRule {
   appInitiated: boolean;
 }
 
+/** Names that the platform's own name server answers, whatever resolver a UE asks for them. */
+export interface Names {
+  /** In lower case, labels of ASCII, without the dot at the end; each once. */
+  names: string[];
+  /** Who answers queries that come over IPv4. */
+  server: { address: string; port: number };
+  /** … and over IPv6. Absent: those pass. */
+  server6?: { address: string; port: number };
+}
+
 export interface Steering {
   /** Ordered: highest priority first. */
   rules: SteeringRule[];
   /** Prefixes that UEs may not reach through their tunnels. */
   protect: string[];
+  /** For queries that no rule matches. Absent: the names that are in force stay. */
+  names?: Names;
 }
 
 export const emptySteering: Steering = { rules: [], protect: [] };

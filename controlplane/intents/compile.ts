@@ -6,7 +6,7 @@
  * that undefined, here it is refused.
  */
 import { vniOf } from "../../dataplane/chain.ts";
-import type { Endpoint, Hop, Steering, SteeringRule, Treatment } from "../../dataplane/steering.ts";
+import type { Endpoint, Hop, Names, Steering, SteeringRule, Treatment } from "../../dataplane/steering.ts";
 import { boxesEqual, boxesMeet, boxOfMatch } from "./algebra.ts";
 import { allUp, type Conditions } from "./conditions.ts";
 import type { ChainFunction, Intent, NumberedIntent } from "./model.ts";
@@ -121,16 +121,18 @@ export interface CompileOptions {
   conditions?: Conditions | undefined;
   /** `vxlan.vniBase` */
   vniBase?: number | undefined;
+  /** Of the platform's name server. Absent: those in force stay. */
+  names?: Names | undefined;
 }
 
 /** Highest priority first; equal priorities do not meet, so their order is only made definite. */
 export function compile(
   intents: Iterable<NumberedIntent>,
   protect: readonly string[],
-  { conditions = allUp, vniBase = defaultVniBase }: CompileOptions = {},
+  { conditions = allUp, vniBase = defaultVniBase, names }: CompileOptions = {},
 ): Steering {
   const rules = [...intents]
     .map((entry) => atTheMoment(rule(entry, vniBase), conditions))
     .sort((a, b) => b.priority - a.priority || a.id - b.id);
-  return { rules, protect: [...protect] };
+  return { rules, protect: [...protect], ...(names && { names }) };
 }

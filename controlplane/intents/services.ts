@@ -9,7 +9,7 @@
  * a revision (store/history.ts); a change may have to be confirmed (confirmation.ts).
  */
 import type { Dataplane } from "../../dataplane/dataplane.ts";
-import type { Steering } from "../../dataplane/steering.ts";
+import type { Names, Steering } from "../../dataplane/steering.ts";
 import { Problem } from "../errors.ts";
 import type { Change, Touched } from "../store/history.ts";
 import type { Numbers, Store, StoredService } from "../store/store.ts";
@@ -33,7 +33,7 @@ type Entries = Map<string, Entry>;
 
 export interface ServicesOptions {
   store: Store;
-  dataplane: Pick<Dataplane, "apply" | "flushService">;
+  dataplane: Pick<Dataplane, "apply" | "flushService" | "setNames">;
   /** Prefixes that UEs may not reach. */
   protect: string[];
   /** `limits.rules` */
@@ -44,6 +44,8 @@ export interface ServicesOptions {
   site?: () => SiteFacts;
   /** `vxlan.vniBase` */
   vniBase?: number;
+  /** Names that the platform answers. Absent: those in force stay until `setNames`. */
+  names?: Names;
   /** Starts a process that takes an armed change back should this one be dead by then. Absent: there is none. */
   guard?: () => void;
 }
@@ -72,13 +74,15 @@ export class Services {
   #entries: Entries = new Map();
   #applied: Steering | undefined;
   /** Made when it is asked for, and again after a change. */
-  #names: { of: Entries; byIndex: Map<number, string> } | undefined;
+  #byIndex: { of: Entries; names: Map<number, string> } | undefined;
+  #names: Names | undefined;
   #last: Promise<unknown> = Promise.resolve();
   readonly #warned = new WeakMap<Service, Finding[]>();
 
   constructor(options: ServicesOptions) {
     this.#options = options;
     this.#protect = options.protect.map(parsePrefix);
+    this.#names = options.names;
     this.confirmation = new Confirmation(options.store, options.guard ?? (() => undefined));
     this.layer = new Layer(options.store);
   }
@@ -119,6 +123,20 @@ export class Services {
     });
   }
 
+  /**
+   * Queries for these names are taken from now on, and for no others; also before `start`. Not stored: who knows them says
+   * so at each start. @throws DataplaneError and the old ones stay
+   */
+  setNames(names: Names): Promise<void> {
+    return this.#serialise(async () => {
+      if (this.#applied) {
+        await this.#options.dataplane.setNames(names);
+        this.#applied = { ...this.#applied, names };
+      }
+      this.#names = names;
+    });
+  }
+
   list(): Service[] {
     return [...this.#entries.values()].map((entry) => entry.service);
   }
@@ -129,11 +147,11 @@ export class Services {
 
   /** Name of the service, or of the rule below the services, whose counters have this index. */
   nameOf(index: number): string | undefined {
-    if (this.#names?.of !== this.#entries) {
-      const byIndex = new Map([...this.#entries.values()].map((entry) => [entry.index, entry.service.name]));
-      this.#names = { of: this.#entries, byIndex };
+    if (this.#byIndex?.of !== this.#entries) {
+      const names = new Map([...this.#entries.values()].map((entry) => [entry.index, entry.service.name]));
+      this.#byIndex = { of: this.#entries, names };
     }
-    return this.#names.byIndex.get(index) ?? this.layer.nameOf(index);
+    return this.#byIndex.names.get(index) ?? this.layer.nameOf(index);
   }
 
   /** Services, and the rules below them. */
@@ -355,7 +373,7 @@ export class Services {
 
   #compile(entries: Entries, protect = this.#options.protect, layer = this.layer.entries): Steering {
     const { conditions, vniBase } = this.#options;
-    return compile([...entries.values(), ...layer.values()], protect, { conditions, vniBase });
+    return compile([...entries.values(), ...layer.values()], protect, { conditions, vniBase, names: this.#names });
   }
 
   async #change(next: Entries, layer: LayerEntries, commit: () => void): Promise<void> {

@@ -3,7 +3,7 @@
  *
  * Programs only add; this walks flows, tunnels and sessions, and takes away what has been idle for too long:
  *
- *   flow      TCP 2 h (closed: 10 s, never answered: 60 s), UDP 120 s, ICMP 30 s, passing 60 s, owner gone: at once
+ *   flow      as flow-timeout.ts says; owner gone: at once
  *   session   when all its tunnels and flows have been idle for `idleTimeout`; half-open ones (no downlink, no flow) after
  *             30 s when the table is three quarters full
  *
@@ -18,6 +18,7 @@ import { type BpfMap, UpdateFlag } from "./bpf-map.ts";
 import * as c from "./consts.ts";
 import { endpointFinder } from "./endpoint-flows.ts";
 import { ueText } from "./events.ts";
+import { flowTimeout, staysItself, TCP, timeout } from "./flow-timeout.ts";
 import type { Kernel } from "./kernel.ts";
 import * as layout from "./layout.ts";
 import { markHost } from "./rules.ts";
@@ -27,18 +28,6 @@ const BATCH = 1024;
 const SLICE_MS = 5;
 /** Seconds. */
 const PEER_FORGOTTEN = 60;
-const PROTO = { icmp: 1, tcp: 6, icmp6: 58 } as const;
-
-/** Seconds. */
-const timeout = {
-  closed: 10,
-  icmp: 30,
-  halfOpen: 30,
-  unanswered: 60,
-  passed: 60,
-  udp: 120,
-  established: 7200,
-} as const;
 
 export interface CollectorOptions {
   idleSeconds(dataplane: number): number;
@@ -55,19 +44,6 @@ export function writeTwinKey(twin: Uint8Array, key: Uint8Array, value: Uint8Arra
   twin.set(value.subarray(from.translated_ue_port, from.translated_ue_port + 2), offset.ue_port);
   twin[offset.protocol] = key[offset.protocol]!;
   twin[offset.reply] = key[offset.reply] ? 0 : 1;
-}
-
-/** No other entry leads back: nothing was translated. */
-const staysItself = (action: number): boolean => action === c.ACTION_PASS || action === c.ACTION_DROP;
-
-/** Seconds that a flow may be idle. `flags` of both entries. */
-export function flowTimeout(protocol: number, action: number, flags: number): number {
-  if (staysItself(action)) return timeout.passed;
-  if (protocol === PROTO.icmp || protocol === PROTO.icmp6) return timeout.icmp;
-  if (protocol !== PROTO.tcp) return timeout.udp;
-  const both = c.FLOW_FIN_UP | c.FLOW_FIN_DOWN;
-  if (flags & c.FLOW_RST || (flags & both) === both) return timeout.closed;
-  return timeout.established;
 }
 
 export class Collector {
@@ -183,7 +159,11 @@ export class Collector {
         }
         if (!reply) {
           this.flowCount[session]!++;
-          if (draft && !staysItself(view.getUint8(at + offset.action))) {
+          if (
+            draft &&
+            !staysItself(view.getUint8(at + offset.action)) &&
+            key[layout.flowKey.offset.protocol] !== c.PROTO_QUERY
+          ) {
             markHost(key.subarray(0, 16), !isMapped(key), draft.bucket, draft.host);
           }
         }
@@ -216,7 +196,7 @@ export class Collector {
     if (staysItself(view.getUint8(at + offset.action))) return idle > timeout.passed;
     // Without a look at the other entry: the shortest time that could apply. One that was reset goes by itself, and then
     // this one leads nowhere.
-    const tcp = protocol === PROTO.tcp;
+    const tcp = protocol === TCP;
     const least = tcp
       ? flags === 0
         ? timeout.unanswered

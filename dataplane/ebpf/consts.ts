@@ -105,6 +105,9 @@ export const PORT_ACCESS = (dataplane: number): number => dataplane * 2;
 export const PORT_CORE = (dataplane: number): number => dataplane * 2 + 1;
 export const RATE_SHIFT = 20n;
 export const MAX_MIRRORS = 16;
+export const PROTO_QUERY = 255;
+export const NAME_MAX = 256;
+export const MAX_NAMES = 16384;
 
 export const PORT_SLOW = 64;
 export const PORT_RETURN = 65;

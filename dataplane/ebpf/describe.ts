@@ -6,7 +6,7 @@
  * chooses (of next hops) are shown by what they lead to.
  */
 import type { TableEntry, VxlanConfig } from "../dataplane.ts";
-import type { Endpoint, Hop, Steering, SteeringRule } from "../steering.ts";
+import type { Endpoint, Hop, Names, Steering, SteeringRule } from "../steering.ts";
 import { mirrorText, outletText } from "../steering-text.ts";
 import { renderChains } from "./chains.ts";
 import { MAYBE_PROTECTED, MAYBE_RULE, MAYBE_RULE_HOST, MAYBE_TREATED, MAYBE_TREATED_HOST, MAYBE_V6 } from "./consts.ts";
@@ -102,6 +102,11 @@ function bucketEntries(table: Uint8Array): TableEntry[] {
   return entries;
 }
 
+const nameEntries = ({ names, server, server6 }: Names): TableEntry[] => {
+  const value = `queries to ${[server, ...(server6 ? [server6] : [])].map(socket).join(", ")}`;
+  return names.map((name) => ({ table: "names", key: name, value }));
+};
+
 /** Without `vxlan`, chains are taken on trust. @throws DataplaneError or Error on what cannot be rendered */
 export function describe(steering: Steering, vxlan?: VxlanConfig): TableEntry[] {
   const places = new Map<string, number>();
@@ -115,7 +120,7 @@ export function describe(steering: Steering, vxlan?: VxlanConfig): TableEntry[] 
     return dataplanes.indexOf(name);
   };
   const rendered = renderRules(steering, { nextHop, dataplane });
-  const { rules, protect } = steering;
+  const { rules, protect, names } = steering;
   if (vxlan) renderChains(steering, vxlan, nextHop);
   for (const { treatment } of rules) {
     for (const { address } of [...(treatment?.chain?.uplink ?? []), ...(treatment?.chain?.downlink ?? [])])
@@ -134,6 +139,7 @@ export function describe(steering: Steering, vxlan?: VxlanConfig): TableEntry[] 
     })),
     ...rules.flatMap(chainEntries),
     ...[...places.keys()].map((address) => ({ table: "next_hops", key: address, value: "a place of its own" })),
+    ...(names ? nameEntries(names) : []),
     ...protect.map((prefix) => ({ table: "prefixes", key: prefix, value: "protected" })),
     ...bucketEntries(rendered.bucket),
   ];

@@ -10,7 +10,6 @@
  */
 import { join } from "node:path";
 import { macOctets } from "../address.ts";
-import { counters as counterNames } from "../counters.ts";
 import {
   type BackendConfig,
   type CounterSample,
@@ -27,7 +26,7 @@ import {
   type TableEntry,
 } from "../dataplane.ts";
 import type { Monitor, MonitorFilter, SeenPacket } from "../monitor.ts";
-import type { Steering } from "../steering.ts";
+import type { Names, Steering } from "../steering.ts";
 import type { Trial, TrialRequest } from "../trial.ts";
 import { applyRules, Buckets } from "./apply.ts";
 import { xdpDetach, xdpQuery } from "./bpf-object.ts";
@@ -36,9 +35,10 @@ import { Collector } from "./collect.ts";
 import * as c from "./consts.ts";
 import { describe } from "./describe.ts";
 import { renderEvent } from "./events.ts";
-import { APPLIANCE, closeLeft, findLeft, Kernel } from "./kernel.ts";
+import { closeLeft, findLeft, Kernel } from "./kernel.ts";
 import { nextHop as nextHopCodec } from "./layout.ts";
 import { LinkKeeper } from "./links.ts";
+import { NameTable } from "./names.ts";
 import { AsFound, bridgeName, linkOf, linkOrNone, removeWire, removeWires } from "./netdev.ts";
 import { NetlinkWatch } from "./netlink.ts";
 import { NextHops } from "./next-hops.ts";
@@ -47,6 +47,7 @@ import { adaptersOf, allows, fixedDifference, type Plane } from "./planes.ts";
 import { answerForFunctions, makeVeths, PINGER, removePlumbing, routeReplies, setReturnMtu, TAP } from "./plumbing.ts";
 import { readBack } from "./read-back.ts";
 import { Ring } from "./ring.ts";
+import { counterSamples, serviceSamples } from "./samples.ts";
 import { SlowPort } from "./slow-port.ts";
 import { Tables } from "./tables.ts";
 import { setTapMtu, Tap } from "./tap.ts";
@@ -72,6 +73,7 @@ export class EbpfDataplane implements Dataplane {
   #steering: Steering | undefined;
   #treatments: Treatments | undefined;
   #outlets: Outlets | undefined;
+  #names: NameTable | undefined;
   #monitor: Watch | undefined;
   #trials: TrialBench | undefined;
 
@@ -126,6 +128,7 @@ export class EbpfDataplane implements Dataplane {
       const tables = new Tables(map("sessions"), map("bearers"), map("ue_sessions"), map("tunnels"));
       this.#tables = tables;
       this.#buckets = new Buckets(kernel);
+      this.#names = new NameTable(kernel);
       this.#collector = new Collector(kernel, tables, this.#buckets, {
         idleSeconds: (index) => wiring.planeAt(index)?.config.idleTimeout ?? 300,
         removed: (session) => this.#emit({ ...session, dataplane: wiring.nameOf(session.plane) }),
@@ -219,7 +222,7 @@ export class EbpfDataplane implements Dataplane {
     this.#wiring.kernel = undefined;
     this.#watch = this.#events = this.#links = this.#monitor = this.#trials = undefined;
     this.#tables = this.#collector = this.#nextHops = this.#buckets = this.#steering = undefined;
-    this.#treatments = this.#outlets = undefined;
+    this.#treatments = this.#outlets = this.#names = undefined;
   }
 
   async down({ unwire }: { unwire: boolean }): Promise<void> {
@@ -314,10 +317,22 @@ export class EbpfDataplane implements Dataplane {
     const outlets = this.#outlets!;
     await outlets.prepare(steering);
     const parts = [this.#nextHops!, this.#buckets!, this.#treatments!] as const;
-    applyRules(kernel, steering, this.#config.limits, ...parts, this.#places());
+    const takeBack = steering.names && this.#names!.apply(steering.names);
+    try {
+      applyRules(kernel, steering, this.#config.limits, ...parts, this.#places());
+    } catch (error) {
+      takeBack?.();
+      throw error;
+    }
     outlets.keep(steering);
     this.#steering = steering;
     for (const rule of steering.rules) this.#services.add(rule.service);
+  }
+
+  async setNames(names: Names): Promise<void> {
+    this.#running();
+    this.#names!.apply(names);
+    if (this.#steering) this.#steering = { ...this.#steering, names };
   }
 
   #places(): Places {
@@ -395,28 +410,11 @@ export class EbpfDataplane implements Dataplane {
   }
 
   counters(): CounterSample[] {
-    const { kernel } = this.#running();
-    const samples: CounterSample[] = [];
-    for (const [dataplane, index] of [
-      ...[...this.#wiring.planes.values()].map((p) => [p.config.name, p.index] as const),
-      ["", APPLIANCE] as const,
-    ]) {
-      for (const [i, { name }] of counterNames.entries()) {
-        samples.push({ dataplane, name, ...kernel.counterOf(index, i) });
-      }
-    }
-    return samples;
+    return counterSamples(this.#running().kernel, this.#wiring.planes.values());
   }
 
   serviceCounters(): ServiceCounter[] {
-    const { kernel } = this.#running();
-    return [...this.#services].flatMap((service) =>
-      (["uplink", "downlink"] as const).map((direction, i) => ({
-        service,
-        direction,
-        ...kernel.counter("service_counters", service * 2 + i),
-      })),
-    );
+    return serviceSamples(this.#running().kernel, this.#services);
   }
 
   monitor(filter: MonitorFilter, listener: (packet: SeenPacket) => void): Monitor {

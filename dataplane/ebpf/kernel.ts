@@ -295,7 +295,9 @@ export class Kernel {
    * What programs cached is void from now on, and flows that are not taken are decided again. `change`: members of struct
    * rules_header that are others now; `cacheFor`: seconds that a cached decision holds.
    */
-  raiseGeneration(change: { count?: number; fields?: number; flags?: number; cacheFor?: number } = {}): void {
+  raiseGeneration(
+    change: { count?: number; fields?: number; flags?: number; names?: number; cacheFor?: number } = {},
+  ): void {
     const map = this.map("rules_state");
     const state = rulesHeader.decode(map.lookup(0)!);
     const { cacheFor, ...members } = change;

@@ -163,6 +163,16 @@ export const rulesHeader = struct("rules_header", {
   cache_for: u32,
   flags: u32,
   fields: u32,
+  names: u32,
+});
+export const nameKey = struct("name_key", { words: bytes(256, 8) });
+export const nameServer = struct("name_server", {
+  address4: addr,
+  address6: addr,
+  port4: be16,
+  port6: be16,
+  waiting: u32,
+  tried: u32,
 });
 export const cached = struct("cached", {
   key: bytes(32, 8),
@@ -331,6 +341,8 @@ export const structs = [
   outcome,
   member,
   rulesHeader,
+  nameKey,
+  nameServer,
   cached,
   injection,
   cachedReply,

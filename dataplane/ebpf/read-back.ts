@@ -15,6 +15,7 @@ import { PREFIX_PROTECTED } from "./consts.ts";
 import { LINE } from "./image.ts";
 import type { Kernel } from "./kernel.ts";
 import { root as rootCodec, rulesHeader, treatment as treatmentCodec, viewOver } from "./layout.ts";
+import { NameTable } from "./names.ts";
 import { BUCKETS, type RenderedRules, renderRules } from "./rules.ts";
 
 const hex = (octets: Uint8Array): string => Buffer.from(octets).toString("hex");
@@ -136,6 +137,7 @@ export function readBack(
     comparePrefilter(kernel, rendered),
     comparePrefixes(kernel, rendered),
     compareChains(kernel, steering, vxlan, places),
+    new NameTable(kernel).differences(steering),
   ];
   return all.flatMap((some) => {
     const rest = some.length - mostShown;

@@ -34,6 +34,7 @@ export const shared: readonly string[] = [
   "hops",
   "vtep",
   "next_hops",
+  "names",
 ];
 /** Written by the programs as well, or no matter here; entries of the trial's own. 0: as in the source. */
 export const own: Readonly<Record<string, number>> = {
@@ -68,6 +69,8 @@ export const own: Readonly<Record<string, number>> = {
   scratch: 0,
   packets: 0,
   station_scratch: 0,
+  name_server: 0,
+  questions: 0,
 };
 
 export type TrialProgram = "access" | "core" | "ether_access" | "ether_core" | "shared" | "from_apps";
@@ -205,6 +208,7 @@ export class TrialBench {
 
   #once(program: Program, frame: Uint8Array, findings: Findings) {
     const state = this.kernel.map("rules_state").lookup(0)!;
+    this.#map("name_server").update(0, this.kernel.map("name_server").lookup(0)!);
     teach(this.#map, this.tables, findings);
     this.#map("rules_state").update(0, state);
     while (this.#verdicts!.consume() > 0);

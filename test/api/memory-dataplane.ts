@@ -21,7 +21,7 @@ import {
   type TableEntry,
 } from "../../dataplane/dataplane.ts";
 import type { CapturedPacket, CaptureFilter, SlowPath } from "../../dataplane/slow-path.ts";
-import { emptySteering, type Steering } from "../../dataplane/steering.ts";
+import { emptySteering, type Names, type Steering } from "../../dataplane/steering.ts";
 
 export class MemoryDataplane implements Dataplane {
   steering: Steering = emptySteering;
@@ -63,8 +63,9 @@ export class MemoryDataplane implements Dataplane {
     this.calls.push(`down unwire=${unwire}`);
   }
 
-  describe({ rules, protect }: Steering): TableEntry[] {
+  describe({ rules, protect, names }: Steering): TableEntry[] {
     return [
+      ...(names?.names ?? []).map((name) => ({ table: "names", key: name, value: names!.server.address })),
       ...rules.map((rule) => ({ table: "rules", key: rule.name, value: JSON.stringify(rule) })),
       ...protect.map((prefix) => ({ table: "prefixes", key: prefix, value: "protected" })),
     ];
@@ -80,8 +81,16 @@ export class MemoryDataplane implements Dataplane {
   async apply(steering: Steering): Promise<void> {
     await this.during?.();
     if (this.refuse) throw this.refuse;
-    this.steering = structuredClone(steering);
+    const { names } = this.steering;
+    this.steering = { ...(names && { names }), ...structuredClone(steering) };
     this.applied.push(this.steering);
+  }
+
+  async setNames(names: Names): Promise<void> {
+    await this.during?.();
+    if (this.refuse) throw this.refuse;
+    this.calls.push(`names ${names.names.join(" ")}`);
+    this.steering = { ...this.steering, names: structuredClone(names) };
   }
 
   async flushService(service: number): Promise<number> {

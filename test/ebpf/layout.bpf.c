@@ -24,6 +24,8 @@ USE(group);
 USE(outcome);
 USE(member);
 USE(rules_header);
+USE(name_key);
+USE(name_server);
 USE(config);
 USE(peer);
 USE(peer_key);

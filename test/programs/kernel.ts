@@ -20,9 +20,10 @@ import * as c from "../../dataplane/ebpf/consts.ts";
 import { renderEvent } from "../../dataplane/ebpf/events.ts";
 import { emptyImage } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
+import { nameKey, renderServer } from "../../dataplane/ebpf/names.ts";
 import { Ring } from "../../dataplane/ebpf/ring.ts";
 import { lpmKey, renderRules } from "../../dataplane/ebpf/rules.ts";
-import type { SteeringRule } from "../../dataplane/steering.ts";
+import type { Names, SteeringRule } from "../../dataplane/steering.ts";
 import { sameFrame } from "../packets/diff.ts";
 import { describe } from "../packets/parse.ts";
 
@@ -165,6 +166,7 @@ export class Kernel {
     this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
     while (this.object.map("free_slots").pop());
     this.object.map("capture").update(0, new Uint8Array(layout.capture.size));
+    this.object.map("rules_state").update(0, new Uint8Array(layout.rulesHeader.size));
     this.settings = defaults;
     this.configure(settings);
     this.setRules(rules);
@@ -240,15 +242,29 @@ export class Kernel {
       this.object.map("next_hops").update(i, layout.nextHop.encode(value));
     }
     this.generation++;
-    const { cache_epoch } = layout.rulesHeader.decode(this.value("rules_state", 0));
+    const { cache_epoch, names } = layout.rulesHeader.decode(this.value("rules_state", 0));
     const header = {
       generation: this.generation,
       cache_for: this.settings.cacheFor,
       cache_epoch,
+      names,
       ...rendered.header,
     };
     this.object.map("rules_state").update(0, layout.rulesHeader.encode(header));
     this.object.map("maybe").update(0, layout.buckets.encode({ bucket: rendered.bucket, host: rendered.host }));
+  }
+
+  /** Queries for these names go to these servers; `waiting`: seconds since when one has had no answer. */
+  setNames(names: string[], server: Names["server"], server6?: Names["server6"], waiting?: number): void {
+    const map = this.object.map("names");
+    for (const key of [...map.keys()]) map.delete(key);
+    for (const name of names) map.update(nameKey(name), Uint8Array.of(1));
+    const value = layout.nameServer.decode(renderServer({ names, server, ...(server6 && { server6 }) }));
+    value.waiting = waiting === undefined ? 0 : this.ago(waiting) >>> 0;
+    value.tried = this.ago(0) >>> 0;
+    this.object.map("name_server").update(0, layout.nameServer.encode(value));
+    const header = layout.rulesHeader.decode(this.value("rules_state", 0));
+    this.object.map("rules_state").update(0, layout.rulesHeader.encode({ ...header, names: names.length > 0 ? 1 : 0 }));
   }
 
   /** Functions get next hops behind the endpoints. */

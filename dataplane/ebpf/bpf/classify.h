@@ -286,7 +286,7 @@ INLINE int enter_flow(struct packet *p, struct flow_pair *pair, struct session *
 			}
 		}
 		if (p->protocol != PROTO_TCP && p->protocol != PROTO_UDP && p->protocol != PROTO_ICMP &&
-		    p->protocol != PROTO_ICMPV6)
+		    p->protocol != PROTO_ICMPV6 && p->protocol != PROTO_QUERY)
 			return 0;
 		back.ue_port = bpf_htons(0x8000 | (bpf_get_prandom_u32() & 0x7fff));
 	}
@@ -325,6 +325,19 @@ INLINE int want_downlink(struct packet *p, struct session *s, __u32 index)
 		tell(EVENT_WANTED, s, index, p, 0, p->message);
 	}
 	return 0;
+}
+
+/* The downlink bearer that pairs with the uplink that a packet came in, else the session's first. */
+INLINE __u32 bearer_beside(__u32 index, const struct session *s, const struct packet *p)
+{
+	__u32 found = 0;
+
+	for (__u32 slot = 1; slot < DOWNLINK_SLOTS; slot++) {
+		struct bearer *b = bearer_at(index, slot);
+		if (b && b->state == BEARER_LIVE && b->epoch == s->epoch && b->pair_teid == p->teid)
+			found = slot;
+	}
+	return index * BEARER_SLOTS + found;
 }
 
 /* Remembers that this flow stays as it is, so that the next packet need not ask again. Nothing is lost without room. */
@@ -386,7 +399,6 @@ GLOBAL int follow_rule(struct packet *p, struct config *cfg, struct tunnel *t, _
 	f->service = o->service;
 	f->rule = o->id;
 	f->next_hop = o->next_hop;
-	f->bearer = index * BEARER_SLOTS;
 	if (o->flags & RULE_TREATED)
 		f->flags |= FLOW_TREATED;
 	if (action == ACTION_DROP) {
@@ -406,11 +418,7 @@ GLOBAL int follow_rule(struct packet *p, struct config *cfg, struct tunnel *t, _
 		count(COUNTER_NOTE_FULL, 0);
 		return COUNTER_PASS_TABLE_FULL;
 	}
-	for (__u32 slot = 1; slot < DOWNLINK_SLOTS; slot++) { /* a bearer that pairs with this uplink */
-		struct bearer *b = bearer_at(index, slot);
-		if (b && b->state == BEARER_LIVE && b->epoch == s->epoch && b->pair_teid == p->teid)
-			f->bearer = index * BEARER_SLOTS + slot;
-	}
+	f->bearer = bearer_beside(index, s, p);
 	f->translated = p->remote;
 	f->translated_port = p->remote_port;
 	if (action == ACTION_TAKE) {

@@ -30,6 +30,12 @@
 #define PROTO_TCP 6
 #define PROTO_UDP 17
 #define PROTO_ICMPV6 58
+#define PROTO_QUERY 255 /* in keys of flows: UDP queries for names, taken one by one; reserved, so no packet has it */
+
+#define NAME_MAX 256 /* octets of a name on the wire, and one more (RFC 1035 §3.1) */
+#define LABEL_MAX 63
+#define MAX_NAMES 16384
+#define SILENT_SECONDS 2 /* without an answer, and queries for names pass */
 
 /* Bearer slots of one session in the `bearers` map: index = session * BEARER_SLOTS + slot. */
 #define BEARER_SLOTS 5

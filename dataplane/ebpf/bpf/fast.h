@@ -139,6 +139,12 @@ INLINE int wire_fast(struct xdp_md *ctx, int uplink, __u32 counter)
 	return bpf_redirect_map(&ports, uplink ? PORT_CORE(DATAPLANE) : PORT_ACCESS(DATAPLANE), XDP_PASS_TO_BRIDGE);
 }
 
+/* Is this IPv4 packet perhaps a query for a name? */
+INLINE int may_be_query(const struct rules_header *h, const void *c)
+{
+	return h->names && *(__u8 *)(c + 9) == PROTO_UDP && *(__u16 *)(c + 22) == bpf_htons(53);
+}
+
 INLINE int fast_uplink(struct xdp_md *ctx)
 {
 	struct plain g;
@@ -162,6 +168,8 @@ INLINE int fast_uplink(struct xdp_md *ctx)
 		key.k[1] = g.tunnel;
 		key.k[2] = word_pair(g.source, KIND_TUNNEL_UP);
 		key.k[3] = 0;
+		if (may_be_query(h, g.inner))
+			return SLOW_WAY;
 		f = cache_find(&key, h, t, &sequence);
 		return f && cache_kept(f, sequence) ? wire_fast(ctx, 1, COUNTER_PASS_NO_RULE) : SLOW_WAY;
 	}
@@ -180,6 +188,8 @@ INLINE int fast_uplink(struct xdp_md *ctx)
 		return SLOW_WAY;
 	struct verdict v;
 	if (!read_verdict(&v, f, sequence))
+		return SLOW_WAY;
+	if (!v.service && may_be_query(h, g.inner))
 		return SLOW_WAY;
 	if (!v.service)
 		return wire_fast(ctx, 1, COUNTER_PASS_NO_RULE);

@@ -155,6 +155,23 @@ struct {
 	__array(values, struct image);
 } rules SEC(".maps");
 
+/* Does the platform's name server answer for this name? */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_NAMES);
+	__type(key, struct name_key);
+	__type(value, __u8);
+} names SEC(".maps");
+
+/* … and where is it? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct name_server);
+} name_server SEC(".maps");
+
 /* How many rules, and since when? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -101,6 +101,8 @@ INLINE int reply(struct xdp_md *ctx, int from_hold)
 		if (!find_quoted(ctx, p, &key, 0))
 			return drop(ctx, COUNTER_DROP_NO_FLOW);
 		f = bpf_map_lookup_elem(&flows, &key);
+		if (!f)
+			f = asked_flow(&key);
 		if (!f || f->action != ACTION_REPLY)
 			return drop(ctx, COUNTER_DROP_NO_FLOW);
 		p->untranslated = !same_address(&key.remote, &p->remote);
@@ -118,6 +120,11 @@ INLINE int reply(struct xdp_md *ctx, int from_hold)
 	uplink_key(&key, p);
 	key.reply = 1;
 	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f) {
+		f = asked_flow(&key);
+		if (f)
+			name_server_answers();
+	}
 	if (f) {
 		if (f->action != ACTION_REPLY)
 			return drop(ctx, COUNTER_DROP_NO_FLOW);

@@ -201,7 +201,8 @@ INLINE int send_reply(struct xdp_md *ctx, struct packet *p, struct flow *f, int 
 			ends_in(ctx, b->dataplane, COUNTER_DROP_RATE, length);
 			return XDP_DROP;
 		}
-	} else if (cfg->flags & CONFIG_SHARED ? 0 : b->state == BEARER_LIVE) {
+	} else if (cfg->flags & CONFIG_SHARED || !service ? 0 : b->state == BEARER_LIVE) {
+		/* answers to queries (service 0) all come by here: they show that the name server lives */
 		cache_reply(p, f, b, slot);
 	}
 	if (!translate(ctx, f, p, 0, 14, p->l4 - 14))

@@ -193,6 +193,18 @@ struct rules_header { /* `rules_state`: what the classifier reads first */
 	__u32 cache_for;   /* jiffies that a cached decision holds; well below every idle time */
 	__u32 flags;       /* RULES_* */
 	__u32 fields;      /* of a packet, on which the decision about its flow depends: FIELD_* */
+	__u32 names;       /* 1: `names` holds some */
+};
+
+struct name_key { /* as on the wire, in lower case, zero behind its end */
+	__u64 words[NAME_MAX / 8];
+};
+
+struct name_server { /* who answers for those names */
+	struct address address4, address6;
+	__u16 port4, port6; /* network order, 0: nobody */
+	__u32 waiting;      /* since when a query has had no answer, nor any after it; 0: all is well */
+	__u32 tried;        /* last query that was taken all the same */
 };
 
 /* What is done with the packets of a service beside its rule's action. Index: service. All zero: nothing. */

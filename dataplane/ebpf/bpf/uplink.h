@@ -12,10 +12,12 @@
 
 #include "chain.h"
 #include "classify.h"
+#include "deliver.h"
 #include "encapsulate.h"
 #include "quote.h"
 #include "meter.h"
 #include "mirror.h"
+#include "names.h"
 #include "signal.h"
 #include "ethernet.h"
 #include "owner.h"
@@ -26,39 +28,6 @@ INLINE int same_tunnel(const struct flow *f, const struct packet *p)
 {
 	return f->teid == p->teid && f->link == here(p) && same_address(&f->source, &p->source) &&
 	       same_address(&f->destination, &p->destination);
-}
-
-/* The frame, an Ethernet header and the inner packet, goes to the endpoint or the apps' network. `t`: 0 where the flow has
- * no treatment. */
-INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t)
-{
-	__u32 index = f->next_hop, length = p->inner_length;
-	struct next_hop *hop;
-
-	if (f->action == ACTION_TAKE && !translate(ctx, f, p, 1, 14, p->l4 - p->inner))
-		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-	hop = bpf_map_lookup_elem(&next_hops, &index);
-	void *data = (void *)(long)ctx->data;
-	if (!hop || data + 14 > (void *)(long)ctx->data_end)
-		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-	if (hop->vlan) {
-		if (bpf_xdp_adjust_head(ctx, -4))
-			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-		data = (void *)(long)ctx->data;
-		if (data + 18 > (void *)(long)ctx->data_end)
-			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-		*(__u16 *)(data + 12) = bpf_htons(ETH_P_8021Q);
-		*(__u16 *)(data + 14) = hop->vlan;
-		*(__u16 *)(data + 16) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	} else {
-		*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	}
-	memcpy(data, hop->destination, 12);
-	int verdict = leave(ctx, hop->port, XDP_DROP, t);
-	if (verdict != XDP_REDIRECT) {
-		ends(ctx, COUNTER_DROP_REDIRECT, length);
-	}
-	return verdict;
 }
 
 INLINE __u32 taken_as(const struct flow *f)
@@ -286,7 +255,8 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 	if (maybe & MAYBE_PROTECTED && cfg->mode == MODE_OFFLOAD && prefix_has(PREFIX_PROTECTED, 0, &p->remote))
 		return protected_drop(ctx, p);
 	wanted = maybe & MAYBE_RULE;
-	if (wanted) {
+	int named = is_named(ctx, p);
+	if (wanted && !named) {
 		if (parse_inner(ctx, p, 1, 0))
 			return pass_uplink(ctx, cfg, p, COUNTER_PASS_INNER_MALFORMED);
 		if (p->fragment == FRAGMENT_LATER && !first_fragment(p)) {
@@ -340,9 +310,17 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 	}
 
 	struct tunnel *t = 0;
-	int owner = ethernet ? own_station(ctx, cfg, p, wanted, &t) : own_tunnel(ctx, cfg, p, &t);
+	int owner = ethernet ? own_station(ctx, cfg, p, wanted | named, &t) : own_tunnel(ctx, cfg, p, &t);
 	if (owner != LEARN_PROVEN)
 		return pass_uplink(ctx, cfg, p, owner);
+	if (named) {
+		int refused = cfg->mode == MODE_OFFLOAD ? enter_query(p, cfg, t) : COUNTER_PASS_OBSERVE;
+		if (refused >= 0)
+			return pass_uplink(ctx, cfg, p, refused);
+		if (capture_on())
+			capture_frame(ctx, p, COUNTER_TAKE_DNS, 0, DATAPLANE * 2);
+		return take_query(ctx, p);
+	}
 	if (!wanted) {
 		cache_tunnel(p, 1, 0);
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);

@@ -1,0 +1,43 @@
+/* How does a packet that was taken out of its tunnel get to its endpoint?
+ * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
+ */
+#ifndef OFFRAMP_DELIVER_H
+#define OFFRAMP_DELIVER_H
+
+#include "mirror.h"
+#include "translate.h"
+
+/* The frame, an Ethernet header and the inner packet, goes to the endpoint or the apps' network. `t`: 0 where the flow has
+ * no treatment. */
+INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t)
+{
+	__u32 index = f->next_hop, length = p->inner_length;
+	struct next_hop *hop;
+
+	if (f->action == ACTION_TAKE && !translate(ctx, f, p, 1, 14, p->l4 - p->inner))
+		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	hop = bpf_map_lookup_elem(&next_hops, &index);
+	void *data = (void *)(long)ctx->data;
+	if (!hop || data + 14 > (void *)(long)ctx->data_end)
+		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	if (hop->vlan) {
+		if (bpf_xdp_adjust_head(ctx, -4))
+			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+		data = (void *)(long)ctx->data;
+		if (data + 18 > (void *)(long)ctx->data_end)
+			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+		*(__u16 *)(data + 12) = bpf_htons(ETH_P_8021Q);
+		*(__u16 *)(data + 14) = hop->vlan;
+		*(__u16 *)(data + 16) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	} else {
+		*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	}
+	memcpy(data, hop->destination, 12);
+	int verdict = leave(ctx, hop->port, XDP_DROP, t);
+	if (verdict != XDP_REDIRECT) {
+		ends(ctx, COUNTER_DROP_REDIRECT, length);
+	}
+	return verdict;
+}
+
+#endif
