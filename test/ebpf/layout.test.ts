@@ -25,8 +25,8 @@ for (const codec of structs) {
 
 test("every struct that the headers define has a codec", () => {
   const known = new Set([...structs.map((codec) => codec.name as string), "address"]);
-  const header = readFileSync("dataplane/ebpf/bpf/structs.h", "utf8");
-  const defined = [...header.matchAll(/^struct (\w+) \{/gm)].map((match) => match[1]!);
+  const headers = ["structs.h", "watching.h"].map((name) => readFileSync(`dataplane/ebpf/bpf/${name}`, "utf8"));
+  const defined = [...headers.join("\n").matchAll(/^struct (\w+) \{/gm)].map((match) => match[1]!);
   assert.equal(
     defined.filter((name) => !known.has(name)),
     [],
