@@ -72,4 +72,16 @@ export const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  {
+    version: 5,
+    sql: `
+      CREATE TABLE user (
+        name    TEXT PRIMARY KEY,
+        role    TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+        token   BLOB NOT NULL UNIQUE,   -- SHA-256 of it
+        created INTEGER NOT NULL,       -- milliseconds since the epoch
+        rotated INTEGER NOT NULL        -- when the token was made
+      ) STRICT;
+    `,
+  },
 ];

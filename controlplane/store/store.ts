@@ -2,7 +2,7 @@
  * What does the site remember when everything is switched off?
  *
  * Services as they were given, the numbers by which the kernel knows them, their revisions, the change that waits to be
- * confirmed, and modes that were set by hand: one SQLite file in the state directory. WAL with synchronous=FULL: what was answered with 200 survives a power cut. The numbers are
+ * confirmed, modes that were set by hand, and users: one SQLite file in the state directory. WAL with synchronous=FULL: what was answered with 200 survives a power cut. The numbers are
  * given out in a circle, so that a number is free for long before another service gets it (flows of the old one may
  * still be running, and counters be read).
  */
@@ -10,6 +10,7 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import type { Mode } from "../../dataplane/dataplane.ts";
+import { Users } from "../access/users.ts";
 import { Problem } from "../errors.ts";
 import type { Service } from "../intents/model.ts";
 import type { Moment } from "./boottime.ts";
@@ -58,6 +59,7 @@ export class Store {
   readonly #database: Database.Database;
   readonly #largest: { rule: number; idx: number };
   readonly history: History;
+  readonly users: Users;
 
   /**
    * Opens the store, made and migrated where needed. `:memory:` keeps it in memory.
@@ -81,6 +83,7 @@ export class Store {
       throw error;
     }
     this.history = new History(this.#database, history);
+    this.users = new Users(this.#database);
   }
 
   #migrate(): void {
