@@ -72,7 +72,11 @@ export interface Notifier {
   send(subscriber: Subscriber, body: object): void;
   /** Why nothing may be sent there. Undefined: it may, as far as is known now. Resolves names, within a time limit. */
   refusal(instance: string | undefined, callbackReference: string): Promise<string | undefined>;
-  /** Nothing more is sent; what waits is dropped. */
+  /** A TestNotification (MEC 009 §6.12a), in its turn. @param href of the subscription */
+  test(subscriber: Subscriber, href: string): void;
+  /** Lets the app connect its WebSocket. To be said when the subscription is made, and after each start. */
+  admit(subscriber: Subscriber): void;
+  /** Nothing more is sent; what waits is dropped, and a WebSocket closed. */
   forget(id: string): void;
 }
 
