@@ -151,7 +151,24 @@ async function scene(lab: Lab, appliance: Appliance): Promise<{ ue: Ue; fine: bo
   return { ue, fine: intact && chained && rows.every((row) => good(row, ue)) };
 }
 
+const usage = `Usage: offramp lab [--once]
+
+Makes phone, base station, core, Internet and edge app in network namespaces, puts Offramp between, and shows what it does.
+The lab stays up until Ctrl-C, with commands to try. Needs root.
+
+  --once    show it, say who served what, and end: 0 when all was as it should be, else 1
+  --help    this text`;
+
 export async function main(argv: string[]): Promise<number> {
+  if (argv.includes("--help") || argv.includes("-h")) {
+    say(usage);
+    return 0;
+  }
+  const unknown = argv.find((one) => one !== "--once");
+  if (unknown !== undefined) {
+    process.stderr.write(`offramp lab: there is no option ${unknown}\n\n${usage}\n`);
+    return 2;
+  }
   if (process.getuid?.() !== 0) {
     process.stderr.write("offramp lab: needs root, to make network namespaces\n");
     return 1;
