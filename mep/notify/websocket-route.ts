@@ -9,7 +9,7 @@
  */
 import { type Server as HttpServer, type IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance } from "fastify";
 import { nothing } from "../../controlplane/api/schemas.ts";
 import { Problem } from "../../controlplane/errors.ts";
 import type { Authority } from "../parts.ts";
@@ -17,10 +17,12 @@ import type { Sockets } from "./sockets.ts";
 
 const root = "/mec_notifications/v1";
 
-/** What a subscription's `websocketUri` is, as whoever asks reaches us. */
-export function websocketUri({ protocol, host }: Pick<FastifyRequest, "protocol" | "host">, id: string): string {
-  return `${protocol === "https" ? "wss" : "ws"}://${host}${root}/${encodeURIComponent(id)}`;
-}
+/**
+ * What the `websocketUri` of a subscription is.
+ * @param base `https://host:port` as apps reach Mp1
+ */
+export const websocketUri = (base: string, id: string): string =>
+  `${base.replace(/^http/, "ws")}${root}/${encodeURIComponent(id)}`;
 
 /** The request again, without the offer, for the server to read anew. */
 function withoutOffer(request: IncomingMessage, head: Buffer): Buffer {
