@@ -184,8 +184,7 @@ export class Agent {
       }),
     );
 
-    const site = () => dataplanes.config;
-    const host = { config, site, services, dataplane, events, metrics, log, version };
+    const host = { config, services, dataplane, events, metrics, log, version };
     const extensions = (this.#options.extensions ?? []).map((make) => make(host));
 
     await dataplane.start();

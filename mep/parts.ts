@@ -109,3 +109,18 @@ export interface AuditEntry {
 export interface Audit {
   record(entry: AuditEntry): void;
 }
+
+/** A record that UEs are answered. */
+export interface DnsRecord {
+  /** Canonical: small letters, no dot at the end. */
+  name: string;
+  type: "A" | "AAAA";
+  address: string;
+  /** Seconds. Absent: it never expires (GS MEC 011 §7.1.2.3). */
+  ttl?: number;
+}
+
+export interface DnsActivation {
+  /** Makes these all records that there are, all or nothing. @throws Error and the old ones stay */
+  apply(active: readonly DnsRecord[]): Promise<void>;
+}

@@ -45,8 +45,6 @@ export interface BaseOptions {
   title: string;
   description: string;
   version: string;
-  /** Of bodies, all of them JSON; default: application/json. */
-  mediaTypes?: string[];
   /** Requests carry a bearer token. */
   bearer: boolean;
 }
@@ -110,10 +108,10 @@ class RouteTable {
   }
 }
 
-function setUpParsers(app: Server, mediaTypes: string[]): void {
+function setUpParsers(app: Server): void {
   app.removeAllContentTypeParsers();
   const parse = app.getDefaultJsonParser("error", "error");
-  app.addContentTypeParser(mediaTypes, { parseAs: "buffer" }, (request, body, done) => {
+  app.addContentTypeParser("application/json", { parseAs: "buffer" }, (request, body, done) => {
     // Clients name a media type also where they send no body.
     if (body.length === 0 && request.method === "DELETE") return done(null, undefined);
     let text: string;
@@ -198,7 +196,7 @@ export async function createBase(options: BaseOptions): Promise<Server> {
   });
   // Answers are JSON as the routes made them; their schemas are for readers.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
-  setUpParsers(app, options.mediaTypes ?? ["application/json"]);
+  setUpParsers(app);
   setUpErrors(app, options, routes);
 
   await app.register(swagger, {

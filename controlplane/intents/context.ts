@@ -21,6 +21,8 @@ import {
 export interface DataplaneFacts {
   name: string;
   plugin: "gtp" | "ethernet";
+  /** Absent: not known. */
+  interface?: "s1u" | "n3";
   /** Its adapters: wires, on which nothing else may send. */
   adapters: string[];
   /** UE addresses that it learns; empty: any. */
@@ -116,6 +118,7 @@ export function siteFacts({ backend, own }: Pick<SiteConfig, "backend" | "own">)
     dataplanes: dataplanes.map((one) => ({
       name: one.name,
       plugin: one.plugin,
+      interface: one.interface,
       adapters: [one.access, one.core, one.adapter].filter((adapter) => adapter !== undefined),
       pools: prefixes(one.uePools),
       accessPeers: prefixes(one.accessPeers),

@@ -47,13 +47,11 @@ export class Layer {
   }
 
   /**
-   * What was in force when the process ended, before the services are applied for the first time. `known` are the names of all
-   * rules that there are; numbers of others are free again.
-   * @throws Problem when there are more than numbers
+   * What was in force when the process ended, before the services are applied for the first time. Numbers of rules that are no
+   * longer `known` are free again. @throws Problem when there are more rules than numbers
    */
-  load(intents: readonly Intent[], known: readonly string[]): void {
-    const there = new Set(known);
-    this.forget([...this.#numbers.keys()].filter((name) => !there.has(name)));
+  load(intents: readonly Intent[], known: (name: string) => boolean): void {
+    this.forget((name) => !known(name));
     this.#entries = this.after({ put: intents });
   }
 
@@ -72,8 +70,9 @@ export class Layer {
     return next;
   }
 
-  /** They are gone for good, and not in force. */
-  forget(names: readonly string[]): void {
+  /** Rules with these names are gone for good, and not in force: their numbers are free. */
+  forget(gone: (name: string) => boolean): void {
+    const names = [...this.#numbers.keys()].filter(gone);
     if (names.length === 0) return;
     this.#store.forgetLayer(names);
     for (const name of names) {

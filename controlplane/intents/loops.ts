@@ -39,7 +39,9 @@ export function loops(intent: Intent, context: ValidationContext): FieldError[] 
   const mirrored = mirror && "form" in mirror ? [["mirror.port", mirror] as const] : [];
   const copies = mirror && !("form" in mirror) ? Object.entries(mirror) : [];
   for (const [field, copy] of [...mirrored, ...copies.map(([name, copy]) => [`mirror.${name}.port`, copy] as const)]) {
-    if (copy.port !== undefined) look(field, adapterTaken(copy.port, true, context));
+    // A copy that is addressed reaches nobody else there.
+    const addressed = (copy.mac ?? copy.address ?? copy.tunnel) !== undefined;
+    if (copy.port !== undefined) look(field, adapterTaken(copy.port, !addressed, context));
   }
   if (output?.port !== undefined) look("rules.output.port", adapterTaken(output.port, false, context));
   const pools = (context.dataplanes ?? []).flatMap((one) => one.pools);

@@ -39,17 +39,14 @@ function judge(status: number): Attempt {
 }
 
 export class Poster {
-  #agent: Agent | undefined;
+  readonly #agent: Agent;
 
-  constructor(private readonly options: PosterOptions) {}
-
-  #connect(): Agent {
+  constructor(private readonly options: PosterOptions) {
     const system = existsSync(systemCertificates) ? [readFileSync(systemCertificates, "utf8")] : [...rootCertificates];
     // Made once: reading all CAs for each connection would cost more than the connection.
-    const { ca } = this.options;
-    const secureContext = createSecureContext({ ca: ca ? [...system, ca] : system });
+    const secureContext = createSecureContext({ ca: options.ca ? [...system, options.ca] : system });
     const timeout = this.#timeoutMs;
-    return new Agent({
+    this.#agent = new Agent({
       connect: { timeout, secureContext, minVersion: "TLSv1.2", maxCachedSessions: 0 },
       connections: 8,
       pipelining: 1,
@@ -98,7 +95,6 @@ export class Poster {
       body,
       signal,
     };
-    this.#agent ??= this.#connect();
     const answer = await this.#agent.request(request);
     answer.body.on("error", () => undefined);
     await answer.body.dump({ limit: answerAtMost, signal }).catch(() => undefined);
@@ -106,6 +102,6 @@ export class Poster {
   }
 
   async close(): Promise<void> {
-    await this.#agent?.destroy();
+    await this.#agent.destroy();
   }
 }

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import pino from "pino";
 import { Agent } from "../../controlplane/agent.ts";
 import { parseSite } from "../../controlplane/config/load.ts";
+import type { MakeExtension } from "../../controlplane/extension.ts";
 import { platformOf } from "../../mep/platform.ts";
 import { MemoryDataplane } from "./memory-dataplane.ts";
 
@@ -58,6 +59,8 @@ export interface StartOptions {
   /** Changes site.yaml before it is read. */
   edit?: (text: string) => string;
   prepare?: (dataplane: MemoryDataplane) => void;
+  /** In place of the platform. */
+  extensions?: readonly MakeExtension[];
 }
 
 export async function start(options: StartOptions = {}): Promise<Running> {
@@ -75,7 +78,7 @@ export async function start(options: StartOptions = {}): Promise<Running> {
     },
     log: pino({ level: "silent" }),
     read: () => parseSite(file.text),
-    extensions: [platformOf],
+    extensions: options.extensions ?? [platformOf],
   });
   const clear = () => rmSync(stateDir, { recursive: true, force: true });
   try {

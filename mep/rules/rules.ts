@@ -1,0 +1,359 @@
+/**
+ * How does a rule of an app reach the kernel, the name server and the store, or none of them?
+ *
+ *   judge (grant, destinations, other apps) ─▶ DNS ─▶ steering applied ─▶ mep.sqlite ─▶ answer
+ *
+ * One change at a time; each is of one instance, from what its rules were to what they become. When a step refuses, those before
+ * it are taken back and nothing has changed. A crash before the commit leaves the old rules in the store, and the next start
+ * applies those: what was never answered does not come back.
+ */
+import type { Logger } from "pino";
+import { messageOf, Problem } from "../../controlplane/errors.ts";
+import { applyAndCommit } from "../../controlplane/intents/apply.ts";
+import type { FieldError, Intent } from "../../controlplane/intents/model.ts";
+import type { Services } from "../../controlplane/intents/services.ts";
+import type { Dataplane } from "../../dataplane/dataplane.ts";
+import type { AppD } from "../model/appd.ts";
+import type { DNSRuleDescriptor, DnsRule, RuleState, TrafficRule } from "../model/rules.ts";
+import type { DnsActivation, DnsRecord, Instance, InstancePart } from "../parts.ts";
+import { compileRule, nameOfRule } from "./compile.ts";
+import { ambiguousWith } from "./grants.ts";
+import { applianceHas, judgeDescriptor, judgeDns, judgeTraffic, refuseErrors, siteOf } from "./judge.ts";
+import type { RuleStore, StoredRules } from "./rule-store.ts";
+
+export interface RulesOptions {
+  store: RuleStore;
+  services: Pick<Services, "layer" | "changeLayer" | "context">;
+  dataplane: Pick<Dataplane, "serviceCounters">;
+  dns: DnsActivation;
+  /** Of rules of an instance that has become ready, until it says otherwise. */
+  initial: RuleState;
+  log: Logger;
+}
+
+interface AppRules extends StoredRules {
+  /** What each traffic rule compiles to, whether it is in force or not. */
+  compiled: ReadonlyMap<string, Intent[]>;
+}
+
+export interface RuleCounters {
+  /** A rule of one direction has packets of that direction only. */
+  uplink: { packets: number; bytes: number };
+  downlink: { packets: number; bytes: number };
+}
+
+const recordOf = ({ domainName, ipAddressType, ipAddress, ttl }: DnsRule): DnsRecord => ({
+  name: domainName,
+  type: ipAddressType === "IP_V4" ? "A" : "AAAA",
+  address: ipAddress,
+  ...(ttl !== undefined && { ttl }),
+});
+
+function* inForce({ traffic, compiled }: AppRules): Generator<Intent> {
+  for (const [id, { state }] of traffic) if (state === "ACTIVE") yield* compiled.get(id) ?? [];
+}
+
+const recordsOf = (app: AppRules | undefined): DnsRecord[] =>
+  [...(app?.dns.values() ?? [])].filter(({ state }) => state === "ACTIVE").map(recordOf);
+
+const same = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b);
+
+export class Rules implements InstancePart {
+  readonly #options: RulesOptions;
+  readonly #apps = new Map<string, AppRules>();
+  /** Instances whose end has come: nothing of theirs becomes ACTIVE any more. */
+  readonly #ended = new Set<string>();
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: RulesOptions) {
+    this.#options = options;
+  }
+
+  /** Before the services are applied: what was ACTIVE is in the first steering. */
+  prepare(): void {
+    const { store, services, log } = this.#options;
+    const site = siteOf(services.context());
+    for (const stored of store.all()) {
+      const compiled = new Map<string, Intent[]>();
+      const traffic = new Map(stored.traffic);
+      for (const [id, rule] of stored.traffic) {
+        const { intents, errors } = compileRule(rule, stored, site);
+        compiled.set(id, intents);
+        if (errors.length === 0 || rule.state === "INACTIVE") continue;
+        // The site has changed since it was activated.
+        log.warn({ instance: stored.instance, rule: id, errors }, "a traffic rule fits this site no more: INACTIVE");
+        traffic.set(id, { ...rule, state: "INACTIVE" });
+      }
+      const app = { ...stored, traffic, compiled };
+      store.save(app, stored);
+      this.#apps.set(stored.instance, app);
+    }
+    const groups = new Set(
+      [...this.#apps.values()].flatMap((app) => [...app.traffic.keys()].map((id) => nameOfRule(app.instance, id))),
+    );
+    services.layer.load(
+      [...this.#apps.values()].flatMap((app) => [...inForce(app)]),
+      (name) => groups.has(name.replace(/#\d+$/, "")),
+    );
+  }
+
+  /** Once the name server is up: what was ACTIVE is answered. */
+  async start(): Promise<void> {
+    await this.#options.dns.apply(this.#records());
+  }
+
+  /** Has the platform taken on this instance's rules? */
+  has(instance: string): boolean {
+    return this.#apps.has(instance);
+  }
+
+  trafficRules(instance: string): TrafficRule[] {
+    return [...(this.#apps.get(instance)?.traffic.values() ?? [])];
+  }
+
+  trafficRule(instance: string, id: string): TrafficRule | undefined {
+    return this.#apps.get(instance)?.traffic.get(id);
+  }
+
+  dnsRules(instance: string): DnsRule[] {
+    return [...(this.#apps.get(instance)?.dns.values() ?? [])];
+  }
+
+  dnsRule(instance: string, id: string): DnsRule | undefined {
+    return this.#apps.get(instance)?.dns.get(id);
+  }
+
+  /**
+   * Makes a traffic rule what `read` returns of what it is: in the kernel when it resolves.
+   * @throws Problem, and what `read` throws, and nothing has changed
+   */
+  putTraffic(instance: string, id: string, read: (current: TrafficRule) => TrafficRule): Promise<TrafficRule> {
+    return this.#alone(async () => {
+      const app = this.#apps.get(instance);
+      const current = app?.traffic.get(id);
+      if (!app || !current) throw unknown("traffic rule", id);
+      const rule = read(current);
+      this.#refuseEnded(instance, rule);
+      const intents = judgeTraffic(rule, app.granted.traffic, app, this.#options.services.context());
+      const old = app.compiled.get(id) ?? [];
+      await this.#become(instance, {
+        ...app,
+        traffic: new Map(app.traffic).set(id, same(rule, current) ? current : rule),
+        compiled: new Map(app.compiled).set(id, same(intents, old) ? old : intents),
+      });
+      return rule;
+    });
+  }
+
+  /** The same for a DNS rule: answered to UEs when it resolves. @throws Problem, and what `read` throws */
+  putDns(instance: string, id: string, read: (current: DnsRule) => DnsRule): Promise<DnsRule> {
+    return this.#alone(async () => {
+      const app = this.#apps.get(instance);
+      const current = app?.dns.get(id);
+      if (!app || !current) throw unknown("DNS rule", id);
+      const rule = read(current);
+      this.#refuseEnded(instance, rule);
+      judgeDns(rule, app.granted.dns, app.addresses, this.#options.services.context());
+      await this.#become(instance, { ...app, dns: new Map(app.dns).set(id, same(rule, current) ? current : rule) });
+      return rule;
+    });
+  }
+
+  #refuseEnded(instance: string, { state }: { state: RuleState }): void {
+    if (state === "INACTIVE" || !this.#ended.has(instance)) return;
+    throw new Problem("forbidden", "nothing has changed: the instance is ending, so its rules stay INACTIVE");
+  }
+
+  /** How often a traffic rule was met; undefined when there is none. */
+  counters(instance: string, id: string): RuleCounters | undefined {
+    const app = this.#apps.get(instance);
+    if (!app?.traffic.has(id)) return undefined;
+    const { layer } = this.#options.services;
+    const indices = new Set((app.compiled.get(id) ?? []).flatMap(({ name }) => layer.indexOf(name) ?? []));
+    const sum: RuleCounters = { uplink: { packets: 0, bytes: 0 }, downlink: { packets: 0, bytes: 0 } };
+    if (indices.size === 0) return sum;
+    for (const { service, direction, packets, bytes } of this.#options.dataplane.serviceCounters()) {
+      if (!indices.has(service)) continue;
+      sum[direction].packets += Number(packets);
+      sum[direction].bytes += Number(bytes);
+    }
+    return sum;
+  }
+
+  /**
+   * Takes on what the instance's package asks for: its descriptors are the grant, and its rules are there, INACTIVE. Rules that
+   * an earlier configuration has left in force go. @throws Problem that names every error, and nothing has changed
+   */
+  configure(instance: Instance, appd: AppD): Promise<void> {
+    return this.#alone(async () => {
+      const context = this.#options.services.context();
+      const { id, provider, addresses } = instance;
+      const granted = { traffic: appd.appTrafficRule ?? [], dns: appd.appDNSRule ?? [] };
+      const errors: FieldError[] = [];
+      const compiled = new Map<string, Intent[]>();
+      for (const [index, rule] of granted.traffic.entries()) {
+        const judged = judgeDescriptor(rule, `appTrafficRule.${index}`, { instance: id, addresses }, context);
+        errors.push(...judged.errors);
+        compiled.set(rule.trafficRuleId, judged.intents);
+      }
+      const dns = granted.dns.map((rule, index) => this.#dnsRule(rule, `appDNSRule.${index}`, addresses, errors));
+      refuseErrors(errors);
+      this.#refuseForeignNames(granted.dns, provider, id);
+      const inactive = { state: "INACTIVE" as const };
+      await this.#become(id, {
+        instance: id,
+        provider,
+        addresses: [...addresses],
+        granted,
+        traffic: new Map(granted.traffic.map((rule) => [rule.trafficRuleId, { ...rule, ...inactive }])),
+        dns: new Map(dns.map((rule) => [rule.dnsRuleId, rule])),
+        compiled,
+      });
+      this.#ended.delete(id);
+    });
+  }
+
+  #dnsRule(
+    { ipAddress, ...rule }: DNSRuleDescriptor,
+    field: string,
+    addresses: readonly string[],
+    errors: FieldError[],
+  ): DnsRule {
+    const v6 = rule.ipAddressType === "IP_V6";
+    const address = ipAddress ?? addresses.find((one) => one.includes(":") === v6);
+    const at = `${field}.ipAddress`;
+    if (address === undefined) {
+      errors.push({ field: at, message: `is required: the instance has no address of type ${rule.ipAddressType}` });
+    } else if (applianceHas(address, this.#options.services.context())) {
+      errors.push({ field: at, message: `${address} is the appliance itself` });
+    }
+    const { ttl, ...named } = rule;
+    return { ...named, ipAddress: address ?? "", ...(ttl !== undefined && { ttl }), state: "INACTIVE" };
+  }
+
+  /** A name is the tenant's to whom it was granted first, as long as an instance of theirs has it. @throws Problem */
+  #refuseForeignNames(granted: readonly DNSRuleDescriptor[], provider: string, instance: string): void {
+    const wanted = new Set(granted.map(({ domainName }) => domainName));
+    if (wanted.size === 0) return;
+    for (const app of this.#apps.values()) {
+      if (app.provider === provider || app.instance === instance) continue;
+      const taken = app.granted.dns.find(({ domainName }) => wanted.has(domainName));
+      if (!taken) continue;
+      throw new Problem(
+        "conflict",
+        `the name ${taken.domainName} belongs to ${app.provider}, to whose instance ${app.instance} it was granted first`,
+      );
+    }
+  }
+
+  /** Where the site says so, its rules become ACTIVE. One that cannot stays INACTIVE, and the log says why. */
+  async ready({ id }: Pick<Instance, "id">): Promise<void> {
+    const { initial, log } = this.#options;
+    const app = this.#apps.get(id);
+    this.#ended.delete(id);
+    if (initial !== "ACTIVE" || !app) return;
+    const activate = <T extends object>(rule: T): T => ({ ...rule, state: "ACTIVE" as const });
+    for (const [work, rule] of [
+      ...[...app.traffic.keys()].map((one) => [() => this.putTraffic(id, one, activate), one] as const),
+      ...[...app.dns.keys()].map((one) => [() => this.putDns(id, one, activate), one] as const),
+    ]) {
+      await work().catch((error: unknown) => {
+        log.warn({ instance: id, rule, reason: messageOf(error) }, "a rule of an app stays INACTIVE");
+      });
+    }
+  }
+
+  /** All of its rules are INACTIVE when it resolves, or none has changed. @throws Problem */
+  deactivate({ id }: Pick<Instance, "id">): Promise<void> {
+    return this.#alone(async () => {
+      const app = this.#apps.get(id);
+      if (!app) return;
+      this.#ended.add(id);
+      const off = <T extends { state: RuleState }>(rules: ReadonlyMap<string, T>): Map<string, T> =>
+        new Map(
+          [...rules].map(([key, rule]) => [key, rule.state === "ACTIVE" ? { ...rule, state: "INACTIVE" } : rule]),
+        );
+      await this.#become(id, { ...app, traffic: off(app.traffic), dns: off(app.dns) });
+    });
+  }
+
+  /** The instance and its rules are gone. @throws Problem */
+  remove({ id }: Pick<Instance, "id">): Promise<void> {
+    return this.#alone(async () => {
+      if (!this.#apps.has(id)) return;
+      await this.#become(id, undefined);
+      this.#ended.delete(id);
+      this.#options.services.layer.forget((name) => name.startsWith(nameOfRule(id, "")));
+    });
+  }
+
+  #records(): DnsRecord[] {
+    return [...this.#apps.values()].flatMap(recordsOf);
+  }
+
+  /** The one way in which anything changes. @throws Problem */
+  async #become(instance: string, next: AppRules | undefined): Promise<void> {
+    const { store, services, dns, log } = this.#options;
+    const before = this.#apps.get(instance);
+    const old = new Map(before ? [...inForce(before)].map((one) => [one.name, one]) : []);
+    const now = new Map(next ? [...inForce(next)].map((one) => [one.name, one]) : []);
+    const put = [...now.values()].filter((one) => !same(old.get(one.name), one));
+    const remove = [...old.keys()].filter((name) => !now.has(name));
+    this.#refuseAmbiguous(put, old, now);
+
+    const asks = !same(recordsOf(before), recordsOf(next));
+    const all = this.#records();
+    if (asks) {
+      const others = [...this.#apps.values()].filter((app) => app.instance !== instance).flatMap(recordsOf);
+      await dns.apply([...others, ...recordsOf(next)]).catch(refusedByDns);
+    }
+    const commit = () => (next ? store.save(next, before) : store.remove(instance));
+    try {
+      if (put.length + remove.length > 0) await services.changeLayer(() => ({ put, remove, commit }));
+      else await applyAndCommit({ apply: async () => undefined, commit, restore: async () => undefined });
+    } catch (error) {
+      if (asks) {
+        await dns.apply(all).catch((again: unknown) => log.error({ err: again }, "DNS rules could not be taken back"));
+      }
+      throw error;
+    }
+    if (next) this.#apps.set(instance, next);
+    else this.#apps.delete(instance);
+  }
+
+  /** Two rules of one priority must not have a packet in common. @throws Problem that names both */
+  #refuseAmbiguous(put: readonly Intent[], old: ReadonlyMap<string, Intent>, now: ReadonlyMap<string, Intent>): void {
+    const { layer } = this.#options.services;
+    const beside = [...layer.entries.values()].map(({ intent }) => intent).filter(({ name }) => !old.has(name));
+    const groups = new Map<string, Intent[]>();
+    for (const intent of put) groups.set(intent.group ?? "", [...(groups.get(intent.group ?? "") ?? []), intent]);
+    for (const [group, intents] of groups) {
+      const other = ambiguousWith(intents, [...beside, ...now.values()]);
+      if (!other) continue;
+      const name = other.group ?? other.name;
+      throw new Problem(
+        "forbidden",
+        `nothing has changed: "${group}" and "${name}", which is ACTIVE, have the same priority ${-1 - other.priority} and some of the same packets: give one of them another priority`,
+        { services: [group, name] },
+      );
+    }
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+}
+
+const unknown = (what: string, id: string) => new Problem("not-found", `there is no ${what} "${id.slice(0, 80)}"`);
+
+function refusedByDns(error: unknown): never {
+  if (error instanceof Problem) throw error;
+  throw new Problem(
+    "dataplane-refused",
+    `nothing has changed; the name server: ${messageOf(error)}`,
+    {},
+    { cause: error },
+  );
+}
