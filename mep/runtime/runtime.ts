@@ -113,6 +113,6 @@ export interface Runtime {
   on(listener: (status: InstanceStatus) => void): () => void;
   /** The image of a package that is gone. Quiet when it is not there. @throws RuntimeError an instance uses it */
   removeImage(digest: string): Promise<void>;
-  /** Removes all instances, and whatever the runtime has made in the kernel and on disk. */
+  /** Ends all instances and takes away what the runtime has made in the kernel. Addresses, logs and images stay. */
   down(): Promise<void>;
 }
