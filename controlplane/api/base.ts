@@ -45,6 +45,8 @@ export interface BaseOptions {
   title: string;
   description: string;
   version: string;
+  /** Of bodies, all of them JSON; default: application/json. */
+  mediaTypes?: string[];
   /** Requests carry a bearer token. */
   bearer: boolean;
 }
@@ -108,10 +110,10 @@ class RouteTable {
   }
 }
 
-function setUpParsers(app: Server): void {
+function setUpParsers(app: Server, mediaTypes: string[]): void {
   app.removeAllContentTypeParsers();
   const parse = app.getDefaultJsonParser("error", "error");
-  app.addContentTypeParser("application/json", { parseAs: "buffer" }, (request, body, done) => {
+  app.addContentTypeParser(mediaTypes, { parseAs: "buffer" }, (request, body, done) => {
     // Clients name a media type also where they send no body.
     if (body.length === 0 && request.method === "DELETE") return done(null, undefined);
     let text: string;
@@ -196,7 +198,7 @@ export async function createBase(options: BaseOptions): Promise<Server> {
   });
   // Answers are JSON as the routes made them; their schemas are for readers.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
-  setUpParsers(app);
+  setUpParsers(app, options.mediaTypes ?? ["application/json"]);
   setUpErrors(app, options, routes);
 
   await app.register(swagger, {

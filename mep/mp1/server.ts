@@ -40,7 +40,7 @@ export interface Mp1Route {
   scope: string;
   summary: string;
   body?: TSchema;
-  /** In place of `body`, where the handler judges it: for readers of /docs. */
+  /** Instead of `body`: the route judges the body itself, without coercion; this is for /openapi.json. */
   documentedBody?: TSchema;
   /** Absent: any query parameter is refused. */
   query?: TSchema;
@@ -62,6 +62,14 @@ export interface Mp1Options {
 }
 
 const versions = ["v1", "v2"];
+
+/** Octets of path and query: what RFC 9110 §4.1 asks everybody to take. */
+const longestUri = 8000;
+
+function refuseLong({ raw }: FastifyRequest): void {
+  if ((raw.url ?? "").length <= longestUri) return;
+  throw new Problem("path-too-long", `path and query may have ${longestUri} octets: ask in several requests`);
+}
 
 /** Where a resource of an API is, as paths in answers name it. */
 export const rootOf = (api: Mp1Api, request: FastifyRequest): string =>
@@ -87,7 +95,9 @@ export class Mp1Server {
     const { tls, metrics, log, version } = options;
     const app = await createBase({
       ...(tls && { tls, certificates: "optional" as const }),
-      check: () => undefined,
+      check: refuseLong,
+      // A heartbeat is a merge patch (RFC 7396).
+      mediaTypes: ["application/json", "application/merge-patch+json"],
       metrics,
       log,
       title: "Mp1",

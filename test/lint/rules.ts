@@ -40,6 +40,7 @@ export const appliers: Record<string, readonly string[]> = {
   "controlplane/sessions/pinger-socket.ts": ["raw-socket"],
   "controlplane/cli/guard-process.ts": ["child_process"],
   "mep/mp1/certificate.ts": ["child_process"],
+  "mep/timing/adjtimex.ts": ["koffi"],
   "controlplane/health/probes.ts": ["net"],
   "controlplane/health/echo-socket.ts": ["raw-socket"],
 };
