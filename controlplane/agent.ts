@@ -184,7 +184,8 @@ export class Agent {
       }),
     );
 
-    const host = { config, services, dataplane, events, metrics, log, version };
+    const site = () => dataplanes.config;
+    const host = { config, site, services, dataplane, events, metrics, log, version };
     const extensions = (this.#options.extensions ?? []).map((make) => make(host));
 
     await dataplane.start();

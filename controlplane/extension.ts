@@ -15,8 +15,10 @@ import type { Metrics } from "./metrics/metrics.ts";
 
 /** What the control plane offers. */
 export interface Host {
-  /** As it was at the start; what a reload changes is asked for again. */
+  /** As it was at the start. */
   config: SiteConfig;
+  /** As it is now: data planes come and go. */
+  site(): SiteConfig;
   services: Services;
   dataplane: Dataplane;
   events: EventHub;

@@ -8,22 +8,35 @@
  */
 import type { Routes } from "../controlplane/api/context.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
+import { notifierAt } from "./notify/at-site.ts";
+import type { Notifier } from "./notify/notifier.ts";
+import type { Reach } from "./notify/reach.ts";
+import type { Instances } from "./parts.ts";
 import { ruleTables } from "./rules/tables.ts";
 import { MepStore, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
 const migrations: readonly PartMigration[] = [...ruleTables];
 
+export interface PlatformOptions {
+  /** Where apps may be notified. Default: where they can reach by themselves, by what the site says. */
+  reach?: Reach;
+}
+
 export class Platform implements Extension {
   readonly routes: Routes[] = [];
+  readonly notifier: Notifier;
   readonly #host: Host;
   /** What `stop` has to undo, last first. */
   readonly #undo: (() => void | Promise<void>)[] = [];
 
-  constructor(host: Host) {
+  constructor(host: Host, { reach }: PlatformOptions = {}) {
     this.#host = host;
     const store = new MepStore(host.config.stateDir, migrations);
     this.#undo.push(() => store.close());
+    const instances: Pick<Instances, "get" | "list"> = { get: () => undefined, list: () => [] };
+    this.notifier = notifierAt({ host, instances, egress: () => false, ...(reach && { reach }) });
+    this.#undo.push(() => this.notifier.stop());
   }
 
   async start(): Promise<void> {

@@ -167,6 +167,16 @@ const mep = object(
         "traffic and DNS rules of apps",
       ),
     ),
+    notifications: Type.Optional(
+      object(
+        {
+          ca: Type.Optional(
+            file("certificates (PEM) that callbacks of apps are checked by, beside those of the system; absolute"),
+          ),
+        },
+        "how apps are told what happens",
+      ),
+    ),
   },
   "MEC platform",
 );

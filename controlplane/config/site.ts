@@ -38,6 +38,8 @@ export interface MepConfig {
   /** Canonical prefixes. */
   apps?: { tof: string; platform: string; egress?: string };
   rules: { initial: "ACTIVE" | "INACTIVE" };
+  /** `ca`: path of a PEM file. */
+  notifications: { ca?: string };
 }
 
 export interface SiteConfig {
@@ -89,7 +91,7 @@ const socketOf = (text: string) => {
   return { host: formatPrefix(host(address)).replace(/\/\d+$/, ""), port, loopback: isLoopback(address) };
 };
 
-function mepConfig({ mp1, dns, apps, rules }: NonNullable<SiteFile["mep"]>): MepConfig {
+function mepConfig({ mp1, dns, apps, rules, notifications }: NonNullable<SiteFile["mep"]>): MepConfig {
   const at = (text: string) => {
     const { host, port } = socketOf(text);
     return { host, port };
@@ -105,6 +107,7 @@ function mepConfig({ mp1, dns, apps, rules }: NonNullable<SiteFile["mep"]>): Mep
       },
     }),
     rules: { initial: rules?.initial ?? "INACTIVE" },
+    notifications: { ...(notifications?.ca !== undefined && { ca: notifications.ca }) },
   };
 }
 

@@ -39,14 +39,17 @@ function judge(status: number): Attempt {
 }
 
 export class Poster {
-  readonly #agent: Agent;
+  #agent: Agent | undefined;
 
-  constructor(private readonly options: PosterOptions) {
+  constructor(private readonly options: PosterOptions) {}
+
+  #connect(): Agent {
     const system = existsSync(systemCertificates) ? [readFileSync(systemCertificates, "utf8")] : [...rootCertificates];
     // Made once: reading all CAs for each connection would cost more than the connection.
-    const secureContext = createSecureContext({ ca: options.ca ? [...system, options.ca] : system });
+    const { ca } = this.options;
+    const secureContext = createSecureContext({ ca: ca ? [...system, ca] : system });
     const timeout = this.#timeoutMs;
-    this.#agent = new Agent({
+    return new Agent({
       connect: { timeout, secureContext, minVersion: "TLSv1.2", maxCachedSessions: 0 },
       connections: 8,
       pipelining: 1,
@@ -95,6 +98,7 @@ export class Poster {
       body,
       signal,
     };
+    this.#agent ??= this.#connect();
     const answer = await this.#agent.request(request);
     answer.body.on("error", () => undefined);
     await answer.body.dump({ limit: answerAtMost, signal }).catch(() => undefined);
@@ -102,6 +106,6 @@ export class Poster {
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy();
+    await this.#agent?.destroy();
   }
 }

@@ -17,6 +17,7 @@
 import {
   type Address,
   contains,
+  formatAddress,
   host,
   type Prefix,
   parseAddress,
@@ -93,10 +94,11 @@ function reader(list: () => readonly string[]): () => readonly Prefix[] {
   };
 }
 
-const same = (text: string, address: Address): boolean => {
-  const { family, value } = parseAddress(text);
-  return family === address.family && value === address.value;
-};
+/** @param text of `address` */
+function same(other: string, text: string, { family, value }: Address): boolean {
+  if (family === 4 || other === text) return other === text;
+  return other.includes(":") && parseAddress(other).value === value;
+}
 
 /** Why an address is no place at all, whatever the site looks like. */
 export const neverReached = (address: Address): string | undefined =>
@@ -113,9 +115,10 @@ export function reach(options: ReachOptions): Reach {
     if (own().some((range) => contains(range, at))) return "is the appliance's own";
     if (barred().some((range) => contains(range, at))) return "is where no app may send";
     if (!instance) return undefined;
-    if (instance.addresses.some((text) => same(text, address))) return undefined;
+    const text = formatAddress(address);
+    if (instance.addresses.some((one) => same(one, text, address))) return undefined;
     for (const other of instances()) {
-      if (other.id === instance.id || !other.addresses.some((text) => same(text, address))) continue;
+      if (other.id === instance.id || !other.addresses.some((one) => same(one, text, address))) continue;
       const neighbours = other.provider === instance.provider && other.external && instance.external;
       return neighbours ? undefined : "is another app's";
     }
