@@ -130,7 +130,6 @@ export class Mp1Server {
       this.app.route({
         method: route.method,
         url: `/${route.api}/${version}${route.path}`,
-        ...(route.documentedBody && { config: { documentedBody: route.documentedBody } }),
         schema: {
           tags: [route.api],
           hide: version !== "v1",
@@ -149,6 +148,7 @@ export class Mp1Server {
           });
           if (!route.beforeReady) this.#refuseEarly(request.identity);
         },
+        ...(route.documentedBody && { config: { documentedBody: route.documentedBody } }),
         handler: (request, reply) => route.handler(request as Mp1Request, reply),
       });
     }
