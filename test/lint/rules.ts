@@ -41,6 +41,8 @@ export const appliers: Record<string, readonly string[]> = {
   "controlplane/cli/guard-process.ts": ["child_process"],
   "mep/mp1/certificate.ts": ["child_process"],
   "mep/timing/adjtimex.ts": ["koffi"],
+  "mep/dns/control.ts": ["net"],
+  "mep/dns/unbound.ts": ["child_process"],
   "controlplane/health/probes.ts": ["net"],
   "controlplane/health/echo-socket.ts": ["raw-socket"],
 };

@@ -1,0 +1,77 @@
+/**
+ * How do the DNS rules that are active reach phones, all of them or none (B2)?
+ *
+ *   added     name server answers ─▶ data plane takes queries
+ *   removed   data plane takes no more queries ─▶ name server forgets
+ *
+ * In this order, so that no query is ever brought to a name server that does not know the name. Who is to be asked on Mp1 which
+ * rules there are is not known here: whoever keeps rules hands over the whole set that is active.
+ */
+import type { Services } from "../../controlplane/intents/services.ts";
+import type { Names } from "../../dataplane/steering.ts";
+import type { DnsRecord } from "./records.ts";
+import type { DnsServer } from "./unbound.ts";
+
+export type { DnsRecord } from "./records.ts";
+
+export interface DnsActivation {
+  /**
+   * These records and no others are answered to UEs from now on. Changes are made one after the other.
+   * @throws Problem, DataplaneError and what was in force is
+   */
+  apply(active: readonly DnsRecord[]): Promise<void>;
+}
+
+export interface DnsRulesOptions {
+  server: Pick<DnsServer, "set" | "names">;
+  services: Pick<Services, "setNames">;
+  /** Where the data plane brings queries. */
+  target: Pick<Names, "server" | "server6">;
+}
+
+export class DnsRules implements DnsActivation {
+  readonly #options: DnsRulesOptions;
+  /** Not known before the first time: an earlier run may have left some in force. */
+  #active: readonly DnsRecord[] | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: DnsRulesOptions) {
+    this.#options = options;
+  }
+
+  apply(active: readonly DnsRecord[]): Promise<void> {
+    const result = this.#last.then(() => this.#apply(active));
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+
+  /** No query is taken any more, and the name server may go. What is active stays known. */
+  async release(): Promise<void> {
+    await this.#last;
+    await this.#take([]);
+  }
+
+  #take(records: readonly DnsRecord[]): Promise<void> {
+    const names = [...new Set(records.map(({ name }) => name))].sort();
+    return this.#options.services.setNames({ names, ...this.#options.target });
+  }
+
+  async #apply(active: readonly DnsRecord[]): Promise<void> {
+    const { server } = this.#options;
+    const before = this.#active;
+    const wanted = new Set(active.map(({ name }) => name));
+    await server.set(active, { keep: true });
+    try {
+      await this.#take(active);
+      if (server.names.length > wanted.size) await server.set(active);
+    } catch (error) {
+      // In the order of adding: what was answered before is answered again before it is asked for.
+      if (before) {
+        await server.set(before).catch(() => undefined);
+        await this.#take(before).catch(() => undefined);
+      }
+      throw error;
+    }
+    this.#active = active;
+  }
+}
