@@ -11,6 +11,7 @@ import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import type { BackendConfig, Dataplane } from "../dataplane/dataplane.ts";
 import type { SlowPath } from "../dataplane/slow-path.ts";
+import { noNames } from "../dataplane/steering.ts";
 import type { ApiContext, Server } from "./api/context.ts";
 import { EventHub } from "./api/events.ts";
 import { createServer, type ServerOptions } from "./api/server.ts";
@@ -190,6 +191,8 @@ export class Agent {
 
     await dataplane.start();
     this.#undo.push(() => dataplane.stop());
+    // Names that an earlier run left stay in force, unless nobody answers for them any more.
+    if (!config.mep?.dns) await dataplane.setNames(noNames);
     this.#missing.delete("data plane");
     // Before the services: an adopted data plane may be holding replies already.
     if (runtime) {

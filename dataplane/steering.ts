@@ -179,6 +179,9 @@ export interface Names {
   server6?: { address: string; port: number };
 }
 
+/** No queries are taken. */
+export const noNames: Names = { names: [], server: { address: "0.0.0.0", port: 0 } };
+
 export interface Steering {
   /** Ordered: highest priority first. */
   rules: SteeringRule[];

@@ -8,6 +8,7 @@
  */
 import type { Routes } from "../controlplane/api/context.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
+import { NameService } from "./dns/dns.ts";
 import { notifierAt } from "./notify/at-site.ts";
 import type { Notifier } from "./notify/notifier.ts";
 import type { Reach } from "./notify/reach.ts";
@@ -27,6 +28,7 @@ export class Platform implements Extension {
   readonly routes: Routes[] = [];
   readonly notifier: Notifier;
   readonly #host: Host;
+  readonly #names: NameService | undefined;
   /** What `stop` has to undo, last first. */
   readonly #undo: (() => void | Promise<void>)[] = [];
 
@@ -37,9 +39,14 @@ export class Platform implements Extension {
     const instances: Pick<Instances, "get" | "list"> = { get: () => undefined, list: () => [] };
     this.notifier = notifierAt({ host, instances, egress: () => false, ...(reach && { reach }) });
     this.#undo.push(() => this.notifier.stop());
+    if (host.config.mep?.dns) this.#names = new NameService(host);
   }
 
   async start(): Promise<void> {
+    if (this.#names) {
+      await this.#names.start();
+      this.#undo.push(() => this.#names?.stop());
+    }
     this.#host.log.info({ mp1: this.#host.config.mep?.mp1 }, "the MEC platform is up");
   }
 

@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { EbpfDataplane } from "../../dataplane/ebpf/ebpf.ts";
 import { loadSite } from "../config/load.ts";
+import type { SiteConfig } from "../config/site.ts";
 import { lock, lockOwner } from "../store/lock.ts";
 import { CliError } from "./client.ts";
 
@@ -23,12 +24,17 @@ async function endAgent(stateDir: string): Promise<number | undefined> {
   throw new CliError(`the agent (process ${owner}) does not end; end it, then try again`);
 }
 
-export async function down({ config: path, unwire = false }: { config: string; unwire?: boolean }) {
+/** `more`: takes away what others have built on top. */
+export async function down(
+  { config: path, unwire = false }: { config: string; unwire?: boolean },
+  more: (config: SiteConfig) => Promise<void> = async () => undefined,
+) {
   const config = loadSite(path);
   const ended = await endAgent(config.stateDir);
   const unlock = lock(config.stateDir);
   try {
     await new EbpfDataplane(config.backend).down({ unwire });
+    await more(config);
   } finally {
     unlock();
   }

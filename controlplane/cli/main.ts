@@ -8,6 +8,7 @@
  */
 import { Command, CommanderError, Option } from "commander";
 import { ConfigurationError } from "../config/load.ts";
+import type { SiteConfig } from "../config/site.ts";
 import { messageOf } from "../errors.ts";
 import type { MakeExtension } from "../extension.ts";
 import { version } from "../version.ts";
@@ -35,8 +36,11 @@ export function api(command: Command): Command {
     .option("--json", "print JSON");
 }
 
-/** `extensions`: what `run` builds on top of the control plane. */
-export function program(extensions: () => Promise<readonly MakeExtension[]> = async () => []): Command {
+/** `extensions`: what `run` builds on top of the control plane. `downMore`: what `down` takes away of that. */
+export function program(
+  extensions: () => Promise<readonly MakeExtension[]> = async () => [],
+  downMore?: (config: SiteConfig) => Promise<void>,
+): Command {
   const offramp = new Command("offramp")
     .description("An edge appliance: takes the GTP-U traffic of local services off the wire, and puts the replies back")
     .version(version)
@@ -58,7 +62,7 @@ export function program(extensions: () => Promise<readonly MakeExtension[]> = as
     .option("--json", "print JSON")
     .action(async (options) => {
       const { down } = await import("./down.ts");
-      const done = await down(options);
+      const done = await down(options, downMore);
       const { print } = await import("./output.ts");
       print(done, () => [`${done.site}: down${done.unwired ? ", unwired" : "; the bridge carries the wire"}`], options);
     });

@@ -6,6 +6,7 @@
 import {
   AddressError,
   contains,
+  formatAddress,
   formatPrefix,
   host,
   isLoopback,
@@ -243,6 +244,18 @@ function checkApi(check: Checker, file: SiteFile): void {
   }
 }
 
+/** The appliance's own addresses there, as far as they can be read. */
+function ownTowardApps(file: SiteFile): string[] {
+  const { address, address6 } = group(file.apps);
+  return [address, address6].flatMap((text) => {
+    try {
+      return typeof text === "string" ? [formatAddress(parseInterfaceAddress(text).address)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
 function checkMep(check: Checker, file: SiteFile): void {
   const mep = group(file.mep);
   const mp1 = group(mep.mp1);
@@ -259,7 +272,10 @@ function checkMep(check: Checker, file: SiteFile): void {
   if (tof && platform && (contains(tof, platform) || contains(platform, tof))) {
     check.fail(["mep", "apps", "platform"], "has addresses of mep.apps.tof as well: give two prefixes apart");
   }
-  check.read(["mep", "dns", "listen"], group(mep.dns).listen, parseSocketAddress);
+  const dns = check.read(["mep", "dns", "listen"], group(mep.dns).listen, parseSocketAddress);
+  if (dns && !ownTowardApps(file).includes(formatAddress(dns.address))) {
+    check.fail(["mep", "dns", "listen"], "is not the appliance's address in apps: UEs' queries and apps come there");
+  }
   for (const [index, text] of array(group(mep.dns).upstream).entries()) {
     check.read(["mep", "dns", "upstream", index], text, parseAddress);
   }

@@ -94,7 +94,7 @@ export class NameTable {
     try {
       const before = servers.lookup(0)!;
       const server = renderServer(names);
-      const moves = serverText(before) !== serverText(server);
+      const moves = wanted.size > 0 && serverText(before) !== serverText(server);
       if (moves || wanted.size === 0) turn(false);
       // First what goes: the table may be full.
       for (const name of [...there]) {

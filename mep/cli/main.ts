@@ -5,6 +5,9 @@
  */
 import { main, program } from "../../controlplane/cli/main.ts";
 
-const offramp = program(async () => [(await import("../platform.ts")).platformOf]);
+const offramp = program(
+  async () => [(await import("../platform.ts")).platformOf],
+  async (config) => (await import("../dns/dns.ts")).endLeftNameService(config),
+);
 
 process.exitCode = await main(offramp, process.argv);

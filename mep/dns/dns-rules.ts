@@ -7,6 +7,7 @@
  * In this order, so that no query is ever brought to a name server that does not know the name. Who is to be asked on Mp1 which
  * rules there are is not known here: whoever keeps rules hands over the whole set that is active.
  */
+import { Problem } from "../../controlplane/errors.ts";
 import type { Services } from "../../controlplane/intents/services.ts";
 import type { Names } from "../../dataplane/steering.ts";
 import type { DnsRecord } from "./records.ts";
@@ -75,3 +76,11 @@ export class DnsRules implements DnsActivation {
     this.#active = active;
   }
 }
+
+/** Where site.yaml has no `mep.dns`: nothing can be active. */
+export const noNameService: DnsActivation = {
+  async apply(active) {
+    if (active.length === 0) return;
+    throw new Problem("conflict", "this site has no name server: add mep.dns to site.yaml, or leave the rule INACTIVE");
+  },
+};

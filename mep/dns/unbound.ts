@@ -46,6 +46,29 @@ function alive(pid: number): boolean {
   }
 }
 
+async function end(pid: number): Promise<void> {
+  const kill = (signal: NodeJS.Signals): void => {
+    if (alive(pid)) process.kill(pid, signal);
+  };
+  kill("SIGTERM");
+  const last = Date.now() + endMs;
+  while (alive(pid) && Date.now() < last) await sleep(20);
+  kill("SIGKILL");
+}
+
+/** Pid of whoever answers on the control socket. */
+async function whoAnswers(directory: string): Promise<number | undefined> {
+  const status = await control(controlPath(directory), "status", undefined, 2000).catch(() => "");
+  const pid = /\(pid (\d+)\) is running/.exec(status)?.[1];
+  return pid === undefined ? undefined : Number(pid);
+}
+
+/** Ends what an agent that was killed has left in this directory. */
+export async function endLeft(directory: string): Promise<void> {
+  const pid = await whoAnswers(directory);
+  if (pid !== undefined) await end(pid);
+}
+
 export interface DnsServerOptions extends Omit<DnsSettings, "user"> {
   log: Logger;
 }
@@ -184,16 +207,9 @@ export class DnsServer {
     this.#write("records.conf", renderRecords(lines));
   }
 
-  /** Pid of whoever answers on the control socket. */
-  async #who(): Promise<number | undefined> {
-    const status = await control(controlPath(this.#directory), "status", undefined, 2000).catch(() => "");
-    const pid = /\(pid (\d+)\) is running/.exec(status)?.[1];
-    return pid === undefined ? undefined : Number(pid);
-  }
-
   /** One that an earlier agent has left goes on if it runs with our configuration; else it ends. */
   async #adopt(): Promise<boolean> {
-    this.#pid = await this.#who();
+    this.#pid = await whoAnswers(this.#directory);
     if (this.#pid === undefined) return false;
     const path = join(this.#directory, "unbound.conf");
     if (existsSync(path) && readFileSync(path, "utf8") === this.#config) {
@@ -269,7 +285,7 @@ export class DnsServer {
     const child = this.#child;
     const last = Date.now() + readyMs;
     while (this.#child === child && child && Date.now() < last) {
-      if ((await this.#who()) === child.pid && this.#child === child) {
+      if ((await whoAnswers(this.#directory)) === child.pid && this.#child === child) {
         this.#up = true;
         this.#log.info({ pid: child.pid }, "the name server answers");
         return;
@@ -282,14 +298,7 @@ export class DnsServer {
   async #end(): Promise<void> {
     const pid = this.#pid;
     this.#up = false;
-    if (pid === undefined) return;
-    const kill = (signal: NodeJS.Signals): void => {
-      if (alive(pid)) process.kill(pid, signal);
-    };
-    kill("SIGTERM");
-    const last = Date.now() + endMs;
-    while (alive(pid) && Date.now() < last) await sleep(20);
-    kill("SIGKILL");
+    if (pid !== undefined) await end(pid);
     this.#pid = undefined;
     this.#child = undefined;
   }

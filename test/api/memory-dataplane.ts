@@ -89,7 +89,7 @@ export class MemoryDataplane implements Dataplane {
   async setNames(names: Names): Promise<void> {
     await this.during?.();
     if (this.refuse) throw this.refuse;
-    this.calls.push(`names ${names.names.join(" ")}`);
+    if (names.names.length > 0) this.calls.push(`names ${names.names.join(" ")}`);
     this.steering = { ...this.steering, names: structuredClone(names) };
   }
 

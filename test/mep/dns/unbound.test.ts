@@ -10,7 +10,6 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import packet from "dns-packet";
 import pino from "pino";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -18,61 +17,9 @@ import { Problem } from "../../../controlplane/errors.ts";
 import { type DnsRecord, defaultTtl } from "../../../mep/dns/records.ts";
 import { DnsServer } from "../../../mep/dns/unbound.ts";
 import { until } from "../../lab/netns.ts";
+import { type Answer, ask, freePort } from "./ask.ts";
 
 const log = pino({ level: "silent" });
-
-async function freePort(): Promise<number> {
-  const socket = createSocket("udp4");
-  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
-  const { port } = socket.address();
-  await new Promise<void>((resolve) => socket.close(resolve));
-  return port;
-}
-
-interface Answer {
-  code: string;
-  /** `A 10.60.0.10 60`, sorted. */
-  data: string[];
-  authority: string[];
-}
-
-/** Asks until it is answered: a name whose records change is silent for a moment. */
-async function ask(port: number, name: string, type: "A" | "AAAA" | "HTTPS" = "A"): Promise<Answer> {
-  let answer: Answer | undefined;
-  await until(`an answer for ${name}`, async () => {
-    const socket = createSocket("udp4");
-    const query = packet.encode({
-      type: "query",
-      id: 7,
-      flags: packet.RECURSION_DESIRED,
-      questions: [{ name, type: type as "A", class: "IN" }],
-    });
-    try {
-      const octets = await new Promise<Buffer | undefined>((resolve) => {
-        const timer = setTimeout(() => resolve(undefined), 2000);
-        socket.on("message", (message) => {
-          clearTimeout(timer);
-          resolve(message);
-        });
-        socket.on("error", () => resolve(undefined));
-        socket.send(query, port, "127.0.0.1");
-      });
-      if (!octets) return false;
-      const { answers = [], authorities = [], ...rest } = packet.decode(octets);
-      answer = {
-        code: (rest as unknown as { rcode: string }).rcode,
-        data: answers
-          .map((one) => `${one.type} ${(one as { data: unknown }).data} ${(one as { ttl: number }).ttl}`)
-          .sort(),
-        authority: authorities.map(({ type }) => type),
-      };
-      return true;
-    } finally {
-      socket.close();
-    }
-  });
-  return answer!;
-}
 
 interface Context {
   directory: string;

@@ -1,0 +1,74 @@
+/**
+ * What is the name service of the platform, put together from site.yaml?
+ *
+ *   mep.dns ─▶ Unbound on the appliance's own addresses toward the apps ◀─ queries that the data plane takes ◀─ UEs
+ *                                                                       ◀─ apps, for names of others too (`upstream`)
+ *
+ * UEs reach it by the names that have rules, and by nothing else: the appliance's own addresses are protected, port 53 too.
+ */
+import { join } from "node:path";
+import type { SiteConfig } from "../../controlplane/config/site.ts";
+import type { Host } from "../../controlplane/extension.ts";
+import { formatAddress, formatPrefix, parseInterfaceAddress, parsePrefix } from "../../controlplane/intents/prefix.ts";
+import type { Names } from "../../dataplane/steering.ts";
+import type { DnsSettings } from "./config.ts";
+import { type DnsActivation, DnsRules } from "./dns-rules.ts";
+import { DnsServer, endLeft } from "./unbound.ts";
+
+export const dnsDirectory = (stateDir: string): string => join(stateDir, "dns");
+
+/** Of both families at the same port, where the appliance has an address of each toward the apps. */
+export function dnsSettings({ stateDir, backend: { apps }, mep }: SiteConfig): {
+  settings: DnsSettings;
+  target: Pick<Names, "server" | "server6">;
+} {
+  if (!mep?.dns || !apps) throw new Error("site.yaml has no mep.dns, or no apps");
+  const { port, upstream } = mep.dns;
+  const own = [apps.address, ...(apps.address6 === undefined ? [] : [apps.address6])].map(parseInterfaceAddress);
+  const [server, server6] = own.map(({ address }) => ({ address: formatAddress(address), port }));
+  const networks = [mep.apps?.tof, mep.apps?.platform].filter((text) => text !== undefined).map(parsePrefix);
+  return {
+    settings: {
+      directory: dnsDirectory(stateDir),
+      listen: [server!, ...(server6 ? [server6] : [])],
+      upstream,
+      apps: [...own.map(({ network }) => network), ...networks].map(formatPrefix),
+    },
+    target: { server: server!, ...(server6 && { server6 }) },
+  };
+}
+
+export class NameService {
+  readonly #server: DnsServer;
+  readonly #rules: DnsRules;
+
+  /** Constructing has no effects. */
+  constructor({ config, services, log }: Pick<Host, "config" | "services" | "log">) {
+    const { settings, target } = dnsSettings(config);
+    this.#server = new DnsServer({ ...settings, log });
+    this.#rules = new DnsRules({ server: this.#server, services, target });
+  }
+
+  /** Whoever keeps DNS rules says here which are active. */
+  get activation(): DnsActivation {
+    return this.#rules;
+  }
+
+  /** Returns when it answers. @throws Error with what Unbound said */
+  start(): Promise<void> {
+    return this.#server.start();
+  }
+
+  /** No query is taken any more; then the name server ends. */
+  async stop(): Promise<void> {
+    try {
+      await this.#rules.release();
+    } finally {
+      await this.#server.stop();
+    }
+  }
+}
+
+/** Ends a name server that an agent has left when it was killed. */
+export const endLeftNameService = ({ stateDir }: Pick<SiteConfig, "stateDir">): Promise<void> =>
+  endLeft(dnsDirectory(stateDir));
