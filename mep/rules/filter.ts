@@ -145,8 +145,9 @@ class FilterReader {
 
   /** Families of which some packet can satisfy the filter; undefined: any, and nothing asks which. */
   families(source: Prefix[] | undefined, destination: Prefix[] | undefined): Family[] | undefined {
-    const { dSCP, tC } = this.filter;
+    const { dSCP, tC, protocol } = this.filter;
     const { family } = this.options;
+    const split = protocol?.some((text) => text.toLowerCase() === "icmp") === true; // another number in each
     const named = (prefixes: Prefix[] | undefined): Family[] | undefined => prefixes?.map((one) => one.family);
     const wanted = [
       named(source),
@@ -164,7 +165,7 @@ class FilterReader {
     } else if (family !== undefined && !left.includes(family)) {
       this.fail("", `is about IPv${left[0]} packets, but the address in dstInterface is IPv${family}`);
     }
-    if (own.length === 0 && family === undefined) return undefined;
+    if (own.length === 0 && family === undefined && !split) return undefined;
     return left.filter((one) => family === undefined || one === family);
   }
 
