@@ -12,6 +12,7 @@ import type { Logger } from "pino";
 import type { BackendConfig, Dataplane } from "../dataplane/dataplane.ts";
 import type { SlowPath } from "../dataplane/slow-path.ts";
 import { noNames } from "../dataplane/steering.ts";
+import { Audit } from "./access/audit.ts";
 import type { ApiContext, Server } from "./api/context.ts";
 import { EventHub } from "./api/events.ts";
 import { createServer, type ServerOptions } from "./api/server.ts";
@@ -31,6 +32,7 @@ import { Services, type ServicesOptions } from "./intents/services.ts";
 import { ServiceSets } from "./intents/sets.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { SessionsRuntime } from "./sessions/runtime.ts";
+import { moment } from "./store/boottime.ts";
 import { lock } from "./store/lock.ts";
 import { Store } from "./store/store.ts";
 import { version } from "./version.ts";
@@ -71,6 +73,7 @@ export function servicesAt(site: () => SiteConfig): Pick<ServicesOptions, "prote
 
 const collectMs = 1000;
 const warnEveryMs = 60_000;
+const noteHeadMs = 3_600_000;
 
 /** @throws Error when a file cannot be read, or holds no token */
 export function readSecrets({ tls, token, tokenFile }: ApiConfig): ServerOptions {
@@ -119,6 +122,7 @@ export class Agent {
     const { config, log, read } = this.#options;
     const secrets = readSecrets(config.api);
     this.#undo.push(lock(config.stateDir));
+    const audit = this.#audit();
     const store = new Store(config.stateDir, { indices: config.backend.limits.rules });
     this.#undo.push(() => store.close());
 
@@ -174,6 +178,7 @@ export class Agent {
       limits,
       health: () => health.views(),
       probes: () => health.probes(),
+      audit: () => audit,
       ...(runtime && { runtime: () => runtime.counters() }),
       version,
     });
@@ -186,7 +191,7 @@ export class Agent {
     );
 
     const site = () => dataplanes.config;
-    const host = { config, site, services, dataplane, events, metrics, log, version };
+    const host = { config, site, services, dataplane, events, metrics, audit, log, version };
     const extensions = (this.#options.extensions ?? []).map((make) => make(host));
 
     await dataplane.start();
@@ -234,18 +239,39 @@ export class Agent {
       health,
       events,
       metrics,
+      users: store.users,
+      audit,
       missing,
       log,
       version,
       extensions: extensions.flatMap(({ routes }) => routes),
     };
     if (capture) context.capture = capture;
-    const server = await createServer(context, secrets);
+    const server = await createServer(context, { ...secrets, open: config.api.open });
+    if (config.api.open && store.users.size > 0) {
+      log.warn("there are users, but whoever is on this machine is admin without being one: see api.loopback");
+    }
     this.#server = server;
     this.#undo.push(() => server.close());
     await server.listen({ host: config.api.host, port: config.api.port });
     this.#missing.delete("api");
     log.info({ site: config.name, services: services.list().length, listen: this.address() }, "ready");
+  }
+
+  /** Opens the log, and notes its head where whoever changes the log does not reach: in ours. */
+  #audit(): Audit {
+    const { config, log } = this.#options;
+    const audit = new Audit(config.stateDir, { facts: { version, site: config.name, boot: moment().boot } });
+    const note = () => log.info({ head: `${audit.head.number}:${audit.head.digest}` }, "audit log");
+    note();
+    const timer = setInterval(note, noteHeadMs);
+    timer.unref();
+    this.#undo.push(() => {
+      clearInterval(timer);
+      note();
+      audit.close();
+    });
+    return audit;
   }
 
   /** Functions of chains are asked whether they are there. */

@@ -68,21 +68,35 @@ export interface ProblemDocument {
   object?: string;
   /** When the change that waits to be confirmed takes itself back: ISO 8601. */
   until?: string;
+  /** Whole seconds after which to ask again; also the header Retry-After (RFC 9110 §10.2.3). */
+  retryAfter?: number;
 }
 
-export type ProblemExtras = Pick<ProblemDocument, "errors" | "services" | "dataplanes" | "object" | "until" | "packet">;
+export type ProblemExtras = Pick<
+  ProblemDocument,
+  "errors" | "services" | "dataplanes" | "object" | "until" | "packet" | "retryAfter"
+>;
+
+export interface ProblemOptions {
+  cause?: unknown;
+  /** Of the answer, in lower case. */
+  headers?: Record<string, string>;
+}
 
 /** An error that is meant to be shown. */
 export class Problem extends Error {
+  readonly headers: Record<string, string>;
+
   constructor(
     readonly code: ProblemCode,
     /** What happened, where, and what to do. */
     readonly detail: string,
     readonly extras: ProblemExtras = {},
-    options?: { cause?: unknown },
+    options: ProblemOptions = {},
   ) {
-    super(detail, options);
+    super(detail, "cause" in options ? { cause: options.cause } : undefined);
     this.name = "Problem";
+    this.headers = options.headers ?? {};
   }
 
   get status(): number {

@@ -7,6 +7,7 @@
  */
 import type { Logger } from "pino";
 import type { Dataplane } from "../dataplane/dataplane.ts";
+import type { Audit } from "./access/audit.ts";
 import type { Routes } from "./api/context.ts";
 import type { EventHub } from "./api/events.ts";
 import type { SiteConfig } from "./config/site.ts";
@@ -23,6 +24,8 @@ export interface Host {
   dataplane: Dataplane;
   events: EventHub;
   metrics: Metrics;
+  /** Every change, over whatever API, is written there. */
+  audit: Audit;
   log: Logger;
   version: string;
 }

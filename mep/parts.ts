@@ -96,20 +96,6 @@ export interface Authority {
   authorise(identity: Identity, wanted: { scope?: string; appInstanceId?: string }): void;
 }
 
-export interface AuditEntry {
-  who: string;
-  /** Method and path, or what was done. */
-  what: string;
-  /** HTTP status. */
-  outcome: number;
-  from?: string;
-  request?: string;
-}
-
-export interface Audit {
-  record(entry: AuditEntry): void;
-}
-
 /** A record that UEs are answered. */
 export interface DnsRecord {
   /** Canonical: small letters, no dot at the end. */

@@ -10,11 +10,19 @@ import type { Server as HttpServer } from "node:http";
 import type { Socket } from "node:net";
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
-import fastify, { type FastifyReply, type FastifyRequest, type FastifyServerOptions } from "fastify";
+import fastify, {
+  type FastifyContextConfig,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifySchema,
+  type FastifyServerOptions,
+  type RouteOptions,
+} from "fastify";
 import type { Logger } from "pino";
 import type { TSchema } from "typebox";
 import { Problem } from "../errors.ts";
 import type { Metrics } from "../metrics/metrics.ts";
+import { type AuditHooks, auditHooks } from "./audit-hooks.ts";
 import type { Server } from "./context.ts";
 import { rawProblem, sendProblem, toProblem } from "./problems.ts";
 import * as schemas from "./schemas.ts";
@@ -39,6 +47,10 @@ export interface BaseOptions {
   certificates?: "required" | "optional";
   /** Says no by throwing a Problem, before anything of the request is read. */
   check(request: FastifyRequest): void | Promise<void>;
+  /** Changes and refusals are written there. */
+  audit: AuditHooks;
+  /** The role that a route needs, for /openapi.json; undefined: everybody may. */
+  roleOf?(route: { url: string; method: string | string[]; config?: FastifyContextConfig }): string | undefined;
   metrics: Pick<Metrics, "requests">;
   log: Logger;
   /** Of /openapi.json. */
@@ -151,6 +163,15 @@ function setUpErrors(app: Server, { metrics, log }: Pick<BaseOptions, "metrics" 
   });
 }
 
+/** What /openapi.json says of the role that a route needs: as text, and as OpenAPI 3.1 §4.8.30 has roles of a bearer. */
+function roleNote(route: RouteOptions, schema: FastifySchema | undefined, { roleOf }: BaseOptions): FastifySchema {
+  if (!roleOf) return {};
+  const role = roleOf(route);
+  if (role === undefined) return { security: [] };
+  const said = (schema as { description?: string } | undefined)?.description;
+  return { security: [{ bearer: [role] }], description: [said, `Role: ${role}.`].filter(Boolean).join(" ") };
+}
+
 /** A server without routes of its own but /docs and /openapi.json. */
 export async function createBase(options: BaseOptions): Promise<Server> {
   const { tls, certificates = "required", check } = options;
@@ -190,6 +211,7 @@ export async function createBase(options: BaseOptions): Promise<Server> {
   setUpClosing(app, server);
 
   const routes = new RouteTable();
+  auditHooks(app, options.audit);
   app.addHook("onRequest", async (request) => {
     await check(request);
   });
@@ -204,7 +226,7 @@ export async function createBase(options: BaseOptions): Promise<Server> {
   await app.register(swagger, {
     transform: ({ schema, url, route }) => {
       const body = route.config?.documentedBody;
-      return { schema: body ? { ...schema, body } : schema, url };
+      return { schema: { ...schema, ...(body && { body }), ...roleNote(route, schema, options) }, url };
     },
     openapi: {
       openapi: "3.1.0",

@@ -7,6 +7,8 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import type { BackendConfig, Dataplane } from "../../dataplane/dataplane.ts";
 import type { SlowPath } from "../../dataplane/slow-path.ts";
+import type { Audit } from "../access/audit.ts";
+import type { Users } from "../access/users.ts";
 import type { Dataplanes, Reloaded } from "../dataplanes/dataplanes.ts";
 import type { EndpointHealth } from "../health/endpoints.ts";
 import type { DeployedCheck } from "../intents/deployed.ts";
@@ -31,6 +33,8 @@ export interface ApiContext {
   health: Pick<EndpointHealth, "views" | "indexOf">;
   events: EventHub;
   metrics: Metrics;
+  users: Users;
+  audit: Audit;
   /** Absent where the back end cannot capture. */
   capture?: Pick<SlowPath, "capture">;
   /** What is still missing; empty when ready. */

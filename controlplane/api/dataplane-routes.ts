@@ -83,7 +83,7 @@ export const dataplaneRoutes: Routes = (app, context) => {
   app.post(
     "/api/v1/dataplanes",
     {
-      config: { documentedBody: schemas.dataplaneSection },
+      config: { role: "admin", documentedBody: schemas.dataplaneSection },
       schema: {
         tags,
         summary: "Add a wire while the others carry traffic: an entry of site.yaml's dataplanes; kept over restarts",
@@ -102,6 +102,7 @@ export const dataplaneRoutes: Routes = (app, context) => {
   app.delete<{ Params: { name: string }; Querystring: { unwire?: "true" | "false" } }>(
     "/api/v1/dataplanes/:name",
     {
+      config: { role: "admin" },
       schema: {
         tags,
         summary: "Remove a wire: its sessions end, the bridge carries it on; kept over restarts",
@@ -123,6 +124,7 @@ export const dataplaneRoutes: Routes = (app, context) => {
   app.post(
     "/api/v1/reload",
     {
+      config: { role: "admin" },
       schema: {
         tags,
         summary: "Read site.yaml again and make it true, all or nothing",

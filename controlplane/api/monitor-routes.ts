@@ -64,6 +64,8 @@ export const monitorRoutes: Routes = (app, { dataplane, services }) => {
     "/api/v1/monitor",
     {
       exposeHeadRoute: false,
+      // While it watches, the caches may stand aside: it is felt.
+      config: { role: "operator" },
       schema: {
         tags: ["Management"],
         summary: "Verdicts as they are given: how often, why, and of which packets; one JSON object a line",

@@ -79,8 +79,10 @@ export const instanceOf = (request: FastifyRequest): string => (request.raw.url 
 
 export function sendProblem(problem: Problem, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   if (problem.code === "unauthorized") reply.header("www-authenticate", 'Bearer realm="offramp"');
+  if (problem.extras.retryAfter !== undefined) reply.header("retry-after", problem.extras.retryAfter);
   return reply
     .code(problem.status)
+    .headers(problem.headers)
     .header("content-type", problemType)
     .serializer(JSON.stringify)
     .send(problem.document(instanceOf(request)));

@@ -54,6 +54,7 @@ export const problem = Type.Object(
     packet: Type.Optional(packet),
     object: Type.Optional(Type.String()),
     until: Type.Optional(text("when the change that waits to be confirmed takes itself back")),
+    retryAfter: Type.Optional({ ...whole, description: "seconds after which to ask again" }),
   },
   { ...closed, title: "Problem", description: "RFC 9457" },
 );
@@ -67,6 +68,8 @@ const answer = (description: string) => ({
 export const commonProblems = {
   400: answer("The request is not valid"),
   401: answer("A valid bearer token is needed"),
+  403: answer("Not allowed; says what would be needed"),
+  429: answer("Too many requests; Retry-After says how many seconds to wait"),
   500: answer("Internal error"),
 };
 export const notFound = { 404: answer("Not found") };

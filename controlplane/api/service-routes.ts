@@ -3,7 +3,7 @@
  *
  * 200 is answered when the kernel has the change and the store holds it, not before. What was posted is what GET returns.
  */
-import type { FastifyReply } from "fastify";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import { Problem } from "../errors.ts";
 import { warningHeader } from "../intents/judgement.ts";
 import type { Service } from "../intents/model.ts";
@@ -26,9 +26,16 @@ const nameOfBody = (body: unknown): string => {
 };
 
 export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
-  const changed = (type: string, name: string, request: { id: string }) => {
+  const changed = (type: string, name: string, request: FastifyRequest) => {
+    request.audited.object = `service "${name}"`;
     log.info({ service: name, request: request.id }, type);
     events.publish({ type, time: Date.now(), service: name });
+  };
+
+  /** For the audit log. */
+  const noteBefore = (request: FastifyRequest<ByName>) => {
+    const before = services.get(request.params.name);
+    if (before) request.audited.before = JSON.stringify(before);
   };
 
   /** What the change does to other services is no reason to refuse it, but is said. */
@@ -113,6 +120,7 @@ export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
       },
     },
     async (request, reply) => {
+      noteBefore(request);
       const service = await services.update(request.params.name, request.body, who(request));
       changed("service-changed", service.name, request);
       warn(service, reply);
@@ -133,6 +141,7 @@ export const serviceRoutes: Routes = (app, { services, events, log, who }) => {
       },
     },
     async (request) => {
+      noteBefore(request);
       const service = await services.remove(request.params.name, who(request), {
         flush: request.query.flush === "true",
       });

@@ -81,6 +81,7 @@ export const streamRoutes: Routes = (app, { events, capture }) => {
   app.get<{ Querystring: CaptureQuery }>(
     "/api/v1/capture",
     {
+      config: { role: "operator", audit: "read" },
       exposeHeadRoute: false,
       schema: {
         tags: ["Management"],

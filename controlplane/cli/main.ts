@@ -12,6 +12,7 @@ import type { SiteConfig } from "../config/site.ts";
 import { messageOf } from "../errors.ts";
 import type { MakeExtension } from "../extension.ts";
 import { version } from "../version.ts";
+import { auditVerb } from "./audit.ts";
 import { chainVerb } from "./chain.ts";
 import { applyVerb, confirmVerb, historyVerb, rollbackVerb } from "./changes.ts";
 import { checkVerb } from "./check.ts";
@@ -21,6 +22,7 @@ import { elsewhere } from "./elsewhere.ts";
 import { healthVerb } from "./endpoints.ts";
 import { monitorVerb } from "./monitor.ts";
 import { traceVerb } from "./trace.ts";
+import { userVerb } from "./user.ts";
 import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb } from "./verbs.ts";
 import { verifyVerb } from "./verify.ts";
 
@@ -90,6 +92,8 @@ export function program(
   planVerb(api(offramp.command("plan")));
   verifyVerb(api(offramp.command("verify")));
   traceVerb(api(offramp.command("trace")));
+  userVerb(offramp.command("user"), api);
+  auditVerb(offramp.command("audit"), api);
   elsewhere(offramp, "lab", "a whole network on this machine: phones, base stations, core, appliance, apps");
   elsewhere(offramp, "bench", "measure the data plane on this machine");
   return offramp;

@@ -233,14 +233,22 @@ function checkApi(check: Checker, file: SiteFile): void {
     check.fail(["api", "tokenFile"], "does not go with token: give one or the other");
   }
   if (!listen || isLoopback(listen.address)) return;
+  if (api.loopback === "admin") {
+    check.fail(["api", "loopback"], "is for an API that listens on loopback: this one is reached from elsewhere");
+  }
   if (api.tls === undefined) {
     check.fail(
       ["api", "listen"],
       'is not loopback, so it needs TLS: add "tls" with cert and key, or listen on 127.0.0.1',
     );
   }
-  if (api.token === undefined && api.tokenFile === undefined && group(api.tls).clientCa === undefined) {
-    check.fail(["api", "listen"], 'is not loopback, so it needs a token: add "tokenFile", "token" or "tls.clientCa"');
+  const credentials = [api.token, api.tokenFile, group(api.tls).clientCa].some((one) => one !== undefined);
+  if (!credentials && api.loopback !== "none") {
+    const users = 'or "loopback: none" and users (offramp user add --config)';
+    check.fail(
+      ["api", "listen"],
+      `is not loopback, so it needs a token: add "tokenFile", "token" or "tls.clientCa", ${users}`,
+    );
   }
 }
 

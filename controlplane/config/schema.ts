@@ -106,6 +106,12 @@ const api = object(
       Type.String({ minLength: 16, maxLength: 4096, pattern: "^[!-~]+$", description: "bearer token" }),
     ),
     tokenFile: Type.Optional(file("file whose first line is the bearer token")),
+    loopback: Type.Optional(
+      Type.Enum(["admin", "none"], {
+        description:
+          "what whoever is on this machine may do without a token; default: admin where the API listens on loopback and has neither token nor tls.clientCa",
+      }),
+    ),
   },
   "Service API, management, metrics",
 );

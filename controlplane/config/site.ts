@@ -29,6 +29,8 @@ export interface ApiConfig {
   tls?: TlsConfig;
   token?: string;
   tokenFile?: string;
+  /** Whoever is on this machine is admin, without a token. */
+  open: boolean;
 }
 
 /** What the MEC platform (mep/) is configured with. */
@@ -112,8 +114,11 @@ function mepConfig({ mp1, dns, apps, rules, notifications }: NonNullable<SiteFil
 }
 
 function apiConfig(section: SiteFile["api"] = {}): ApiConfig {
+  const listen = socketOf(section.listen ?? defaults.listen);
+  const credentials = [section.token, section.tokenFile, section.tls?.clientCa].some((one) => one !== undefined);
   return {
-    ...socketOf(section.listen ?? defaults.listen),
+    ...listen,
+    open: section.loopback === undefined ? listen.loopback && !credentials : section.loopback === "admin",
     ...(section.tls && { tls: section.tls }),
     ...(section.token !== undefined && { token: section.token }),
     ...(section.tokenFile !== undefined && { tokenFile: section.tokenFile }),

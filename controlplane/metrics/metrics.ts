@@ -22,6 +22,8 @@ export interface MetricsSources {
   limits: Limits;
   health: () => ServiceView[];
   probes: () => { answered: number; failed: number };
+  /** The audit log: entries written since the start, by kind; those that could not be; octets of its file. */
+  audit?: () => { written: ReadonlyMap<string, number>; failures: number; octets: number };
   /** Numbers of the sessions runtime; those named in `levels` may fall. */
   runtime?: () => Record<string, number>;
   version: string;
@@ -35,6 +37,7 @@ export class Metrics {
   readonly registry = new Registry();
   readonly requests: Counter<"method" | "route" | "status">;
   readonly events: Counter<"dataplane" | "type">;
+  readonly refused: Counter<"api" | "reason">;
 
   constructor(private readonly sources: MetricsSources) {
     const registers = [this.registry];
@@ -51,6 +54,12 @@ export class Metrics {
       labelNames: ["dataplane", "type"],
       registers,
     });
+    this.refused = new Counter({
+      name: "offramp_access_refused_total",
+      help: "Requests that were refused because of who asked, or how often",
+      labelNames: ["api", "reason"],
+      registers,
+    });
     new Gauge({ name: "offramp_build_info", help: "Version of the agent", labelNames: ["version"], registers }).set(
       { version: sources.version },
       1,
@@ -62,6 +71,39 @@ export class Metrics {
     this.#health(registers);
     this.#dataplanes(registers);
     this.#runtime(registers);
+    this.#audit(registers);
+  }
+
+  #audit(registers: Registry[]): void {
+    const { audit } = this.sources;
+    if (!audit) return;
+    new Counter({
+      name: "offramp_audit_entries_total",
+      help: "Entries written to the audit log since the start",
+      labelNames: ["kind"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [kind, count] of audit().written) this.inc({ kind }, count);
+      },
+    });
+    new Counter({
+      name: "offramp_audit_failures_total",
+      help: "Entries that could not be written; while there are any, changes are refused",
+      registers,
+      collect() {
+        this.reset();
+        this.inc(audit().failures);
+      },
+    });
+    new Gauge({
+      name: "offramp_audit_bytes",
+      help: "Size of the audit log; offramp audit export --truncate makes it smaller",
+      registers,
+      collect() {
+        this.set(audit().octets);
+      },
+    });
   }
 
   #packets(registers: Registry[]): void {

@@ -3,18 +3,19 @@
  *
  *   base (limits, JSON, 405, problem documents) ─▶ who (token) ─▶ may it (instance, scope) ─▶ is the instance ready ─▶ route
  *
- * Every route stands under both versions of its API: GS MEC 011 v2 says `v1`, tools of v3 also ask `v2`. Changes are written
- * to the audit log, with what became of them.
+ * Every route stands under both versions of its API: GS MEC 011 v2 says `v1`, tools of v3 also ask `v2`. Changes and
+ * refusals are written to the audit log (controlplane/api/audit-hooks.ts).
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import Type, { type TSchema } from "typebox";
+import type { Audit } from "../../controlplane/access/audit.ts";
 import { createBase, type TlsSecrets } from "../../controlplane/api/base.ts";
 import type { Server } from "../../controlplane/api/context.ts";
 import { commonProblems, nothing } from "../../controlplane/api/schemas.ts";
 import { Problem } from "../../controlplane/errors.ts";
 import type { Metrics } from "../../controlplane/metrics/metrics.ts";
-import type { Audit, Authority, Identity, Instances } from "../parts.ts";
+import type { Authority, Identity, Instances } from "../parts.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -92,12 +93,13 @@ export class Mp1Server {
   }
 
   static async create(options: Mp1Options): Promise<Mp1Server> {
-    const { tls, metrics, log, version } = options;
+    const { tls, audit, metrics, log, version } = options;
     const app = await createBase({
       ...(tls && { tls, certificates: "optional" as const }),
       check: refuseLong,
       // A heartbeat is a merge patch (RFC 7396).
       mediaTypes: ["application/json", "application/merge-patch+json"],
+      audit: { audit, api: "mp1", who: ({ identity }) => (identity ? `app ${identity.client}` : "nobody") },
       metrics,
       log,
       title: "Mp1",
@@ -105,20 +107,6 @@ export class Mp1Server {
         "ETSI GS MEC 011: application support and service management. Errors are problem documents (RFC 9457).",
       version,
       bearer: true,
-    });
-    app.addHook("onResponse", (request, reply, done) => {
-      const { identity } = request;
-      if (request.method !== "GET" && request.method !== "HEAD" && identity) {
-        const what = `${request.method} ${(request.raw.url ?? "/").split("?", 1)[0]}`;
-        options.audit.record({
-          who: identity.client,
-          what,
-          outcome: reply.statusCode,
-          from: request.ip,
-          request: request.id,
-        });
-      }
-      done();
     });
     return new Mp1Server(app, options);
   }

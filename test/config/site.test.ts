@@ -28,7 +28,7 @@ test("the example is a valid site, and gives the defaults it shows", () => {
   const config = loadSite(example);
   const bare = parseSite(site("  - { name: s1, access: acc0, core: cor0 }"));
   assert.equal(config.backend.limits, bare.backend.limits);
-  assert.equal({ ...config.api }, { host: "127.0.0.1", port: 8090, loopback: true });
+  assert.equal({ ...config.api }, { host: "127.0.0.1", port: 8090, loopback: true, open: true });
   assert.equal(bare.api, config.api);
   assert.equal(bare.backend.dataplanes[0], {
     name: "s1",
@@ -231,6 +231,12 @@ const refused: [string, string, RegExp][] = [
   ["a token without TLS", site(one, 'api: { listen: "192.0.2.1:80", token: aaaaaaaaaaaaaaaaaaaa }'), /needs TLS/],
   ["TLS without a token", site(one, 'api: { listen: "[::]:80", tls: { cert: c, key: k } }'), /needs a token/],
   ["two tokens", site(one, "api: { token: aaaaaaaaaaaaaaaaaaaa, tokenFile: /t }"), /does not go with token/],
+  [
+    "an open address where loopback is admin",
+    site(one, 'api: { listen: "192.0.2.1:80", tls: { cert: c, key: k }, tokenFile: /t, loopback: admin }'),
+    /api.loopback is for an API that listens on loopback/,
+  ],
+  ["a role for loopback", site(one, "api: { loopback: viewer }"), /api.loopback must be one of/],
   ["a listen address that is a name", site(one, "api: { listen: localhost:80 }"), /is not an IP address/],
   [
     "an adapter name that is too long",
@@ -264,6 +270,10 @@ const accepted: [string, string][] = [
   [
     "an open address with TLS and client certificates",
     site(one, 'api: { listen: "[::]:443", tls: { cert: c, key: k, clientCa: a } }'),
+  ],
+  [
+    "an open address with TLS, and users only (C6)",
+    site(one, 'api: { listen: "[::]:443", tls: { cert: c, key: k }, loopback: none }'),
   ],
   ["IPv6 loopback", site(one, 'api: { listen: "[::1]:8090" }')],
   ["mode: off is text, as in bypass: no YAML 1.1 booleans", site("  - { name: off, access: on, core: no }")],

@@ -7,6 +7,7 @@
 import pino from "pino";
 import { Value } from "typebox/value";
 import * as assert from "uvu/assert";
+import { Audit } from "../../controlplane/access/audit.ts";
 import { problem } from "../../controlplane/api/schemas.ts";
 import { Problem } from "../../controlplane/errors.ts";
 import type { Metrics } from "../../controlplane/metrics/metrics.ts";
@@ -14,7 +15,7 @@ import { Commits } from "../../mep/commits.ts";
 import type { TransportInfo } from "../../mep/model/services.ts";
 import { Enablement, type EnablementOptions } from "../../mep/mp1/enablement.ts";
 import { Mp1Server } from "../../mep/mp1/server.ts";
-import type { AuditEntry, Authority, Instance, OperationAction, Subscriber } from "../../mep/parts.ts";
+import type { Authority, Instance, OperationAction, Subscriber } from "../../mep/parts.ts";
 import { registryTables } from "../../mep/registry/tables.ts";
 import { MepStore } from "../../mep/store.ts";
 
@@ -61,7 +62,7 @@ export interface Mp1 {
   forgotten: string[];
   /** Subscriptions whose WebSocket may be connected. */
   admitted: string[];
-  audited: AuditEntry[];
+  audit: Audit;
   confirmed: string[];
   call(method: string, path: string, options?: CallOptions): Promise<Answer>;
   stop(): Promise<void>;
@@ -83,7 +84,7 @@ export async function startMp1({ stateDir = ":memory:", ...options }: Mp1Options
   const sent: Mp1["sent"] = [];
   const forgotten: string[] = [];
   const admitted: string[] = [];
-  const audited: AuditEntry[] = [];
+  const audit = new Audit(":memory:");
   const confirmed: string[] = [];
   const log = pino({ level: "silent" });
   const enablement = new Enablement({
@@ -131,7 +132,7 @@ export async function startMp1({ stateDir = ":memory:", ...options }: Mp1Options
   const server = await Mp1Server.create({
     authority,
     instances: { get },
-    audit: { record: (entry) => void audited.push(entry) },
+    audit,
     metrics: { requests: { inc: () => undefined } } as unknown as Pick<Metrics, "requests">,
     log,
     version: "test",
@@ -146,7 +147,7 @@ export async function startMp1({ stateDir = ":memory:", ...options }: Mp1Options
     sent,
     forgotten,
     admitted,
-    audited,
+    audit,
     confirmed,
     async call(method, path, { as = "app1", body, headers = {} } = {}) {
       const payload = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
@@ -168,6 +169,7 @@ export async function startMp1({ stateDir = ":memory:", ...options }: Mp1Options
       enablement.stop();
       await server.app.close();
       commits.close();
+      audit.close();
       store.close();
     },
   };

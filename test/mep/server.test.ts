@@ -8,16 +8,17 @@ import pino from "pino";
 import Type from "typebox";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Audit } from "../../controlplane/access/audit.ts";
 import { Problem } from "../../controlplane/errors.ts";
 import type { Metrics } from "../../controlplane/metrics/metrics.ts";
 import { ownCertificate } from "../../mep/mp1/certificate.ts";
 import { Mp1Server } from "../../mep/mp1/server.ts";
-import type { AuditEntry, Instance } from "../../mep/parts.ts";
+import type { Instance } from "../../mep/parts.ts";
 import { MepStore } from "../../mep/store.ts";
 
 const test = suite("mp1 server");
 
-const audited: AuditEntry[] = [];
+const audit = new Audit(":memory:");
 const instances = new Map<string, Partial<Instance>>([
   ["one", { id: "one", ready: true }],
   ["early", { id: "early", ready: false }],
@@ -38,7 +39,7 @@ async function server(): Promise<Mp1Server> {
       },
     },
     instances: { get: (id) => instances.get(id) as Instance | undefined },
-    audit: { record: (entry) => audited.push(entry) },
+    audit,
     metrics: { requests: { inc: () => undefined } } as unknown as Pick<Metrics, "requests">,
     log: pino({ level: "silent" }),
     version: "test",
@@ -89,11 +90,21 @@ test("B1, B5: token, instance, scope, readiness, method, query and body, each wi
   assert.is((await ask(mp1, "GET", `${things}?colour=red`)).status, 400);
   assert.is((await ask(mp1, "POST", things, "one", { a: "x" })).status, 400);
   assert.is((await ask(mp1, "POST", things, "one", { a: 1 })).status, 204);
+  const written = audit.list({ limit: 100 }).entries.reverse();
   assert.equal(
-    audited.map(({ who, what, outcome }) => `${who} ${what} ${outcome}`),
+    written.map(({ kind, who, method, path, status }) =>
+      [kind, who, method, path?.replace(/.*v1/, ""), status].join(" "),
+    ),
     [
-      "one POST /mec_app_support/v1/applications/one/things 400",
-      "one POST /mec_app_support/v1/applications/one/things 204",
+      "started agent   ",
+      "refused nobody GET /applications/one/things 401",
+      "refused app other GET /applications/one/things 403",
+      "refused app one GET /secret 403",
+      "refused app early GET /applications/early/things 403",
+      "refused nobody PUT /applications/one/things 405",
+      "refused app one POST /applications/one/things 400",
+      "attempt app one POST /applications/one/things ",
+      "outcome app one POST /applications/one/things 204",
     ],
   );
   await mp1.app.close();

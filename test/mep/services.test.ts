@@ -396,10 +396,13 @@ test("quotas: of one app, and of all; the audit log has every change with its ou
       await register(mp1, offer("a"), "app2");
       isProblem(await mp1.call("POST", own("app2"), { as: "app2", body: offer("b") }), 503);
       assert.equal(
-        mp1.audited.map(({ who, what, outcome }) => `${who} ${what.replace(management, "")} ${outcome}`),
+        mp1.audit
+          .list({ kind: "outcome", limit: 100 })
+          .entries.reverse()
+          .map(({ who, method, path, status }) => `${who} ${method} ${path?.replace(management, "")} ${status}`),
         ["201", "201", "403"]
-          .map((outcome) => `app1 POST /applications/app1/services ${outcome}`)
-          .concat(["201", "503"].map((outcome) => `app2 POST /applications/app2/services ${outcome}`)),
+          .map((outcome) => `app app1 POST /applications/app1/services ${outcome}`)
+          .concat(["201", "503"].map((outcome) => `app app2 POST /applications/app2/services ${outcome}`)),
       );
     },
     { quotas: { perInstance: 2, services: 3 } },

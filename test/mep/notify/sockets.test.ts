@@ -6,6 +6,7 @@ import Type from "typebox";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { WebSocket } from "ws";
+import { Audit } from "../../../controlplane/access/audit.ts";
 import { Problem } from "../../../controlplane/errors.ts";
 import type { Metrics } from "../../../controlplane/metrics/metrics.ts";
 import { Mp1Server } from "../../../mep/mp1/server.ts";
@@ -46,7 +47,7 @@ async function withServer(body: (running: Running) => Promise<void>, options: Pa
     const mp1 = await Mp1Server.create({
       authority,
       instances: { get: (id) => ({ id, ready: true }) as Instance },
-      audit: { record: () => undefined },
+      audit: new Audit(":memory:"),
       metrics: { requests: { inc: () => undefined } } as unknown as Pick<Metrics, "requests">,
       log: pino({ level: "silent" }),
       version: "test",

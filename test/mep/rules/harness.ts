@@ -100,7 +100,7 @@ export async function platform(options: PlatformOptions = {}, before?: Platform)
             authorise: () => undefined,
           },
           instances: { get: (id) => instances.get(id) },
-          audit: { record: () => undefined },
+          audit: host.audit,
           metrics: host.metrics,
           log,
           version: host.version,
