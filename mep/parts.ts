@@ -98,15 +98,18 @@ export interface Authority {
 
 /** A record that UEs are answered. */
 export interface DnsRecord {
-  /** Canonical: small letters, no dot at the end. */
+  /** In lower case, without the dot at the end (model/domain-name.ts). */
   name: string;
   type: "A" | "AAAA";
   address: string;
-  /** Seconds. Absent: it never expires (GS MEC 011 §7.1.2.3). */
+  /** Seconds that resolvers may keep it, 0..2^31-1. Absent: `defaultTtl` (dns/records.ts). */
   ttl?: number;
 }
 
 export interface DnsActivation {
-  /** Makes these all records that there are, all or nothing. @throws Error and the old ones stay */
+  /**
+   * These records and no others are answered to UEs from now on. Changes are made one after the other.
+   * @throws Problem, DataplaneError and what was in force is
+   */
   apply(active: readonly DnsRecord[]): Promise<void>;
 }

@@ -10,18 +10,10 @@
 import { Problem } from "../../controlplane/errors.ts";
 import type { Services } from "../../controlplane/intents/services.ts";
 import type { Names } from "../../dataplane/steering.ts";
-import type { DnsRecord } from "./records.ts";
+import type { DnsActivation, DnsRecord } from "../parts.ts";
 import type { DnsServer } from "./unbound.ts";
 
-export type { DnsRecord } from "./records.ts";
-
-export interface DnsActivation {
-  /**
-   * These records and no others are answered to UEs from now on. Changes are made one after the other.
-   * @throws Problem, DataplaneError and what was in force is
-   */
-  apply(active: readonly DnsRecord[]): Promise<void>;
-}
+export type { DnsActivation, DnsRecord } from "../parts.ts";
 
 export interface DnsRulesOptions {
   server: Pick<DnsServer, "set" | "names">;
@@ -81,6 +73,9 @@ export class DnsRules implements DnsActivation {
 export const noNameService: DnsActivation = {
   async apply(active) {
     if (active.length === 0) return;
-    throw new Problem("conflict", "this site has no name server: add mep.dns to site.yaml, or leave the rule INACTIVE");
+    throw new Problem(
+      "forbidden",
+      "this site has no name server: add mep.dns to site.yaml, or leave the rule INACTIVE",
+    );
   },
 };

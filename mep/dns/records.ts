@@ -8,15 +8,9 @@
 
 import { Problem } from "../../controlplane/errors.ts";
 import { formatAddress, parseAddress } from "../../controlplane/intents/prefix.ts";
+import type { DnsRecord } from "../parts.ts";
 
-export interface DnsRecord {
-  /** In lower case, without the dot at the end (mep/model/domain-name.ts). */
-  name: string;
-  type: "A" | "AAAA";
-  address: string;
-  /** Seconds that resolvers may keep it, 0..2^31-1. Absent: `defaultTtl`. */
-  ttl?: number;
-}
+export type { DnsRecord } from "../parts.ts";
 
 /**
  * Of a rule without a TTL. GS MEC 011 lets such a rule hold until it is taken back; what phones keep of it has to end some

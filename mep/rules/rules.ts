@@ -181,14 +181,18 @@ export class Rules implements InstancePart {
   }
 
   /**
-   * Takes on what the instance's package asks for: its descriptors are the grant, and its rules are there, INACTIVE. Rules that
-   * an earlier configuration has left in force go. @throws Problem that names every error, and nothing has changed
+   * Takes on what the instance's package asks for: its descriptors are the grant, and its rules are there, INACTIVE. Where an
+   * earlier configuration asked for something else, its rules go. @throws Problem that names every error, and nothing has changed
    */
   configure(instance: Instance, appd: AppD): Promise<void> {
     return this.#alone(async () => {
       const context = this.#options.services.context();
       const { id, provider, addresses } = instance;
       const granted = { traffic: appd.appTrafficRule ?? [], dns: appd.appDNSRule ?? [] };
+      const before = this.#apps.get(id);
+      this.#ended.delete(id);
+      // Nothing new is asked for: what the app has made of its rules since stays.
+      if (before && same([before.provider, before.addresses, before.granted], [provider, addresses, granted])) return;
       const errors: FieldError[] = [];
       const compiled = new Map<string, Intent[]>();
       for (const [index, rule] of granted.traffic.entries()) {
@@ -209,7 +213,6 @@ export class Rules implements InstancePart {
         dns: new Map(dns.map((rule) => [rule.dnsRuleId, rule])),
         compiled,
       });
-      this.#ended.delete(id);
     });
   }
 

@@ -297,10 +297,12 @@ test("B3: hits of a rule are the sum over all that it compiles to, by direction"
     assert.is((await one.ask("a1", "GET", "/traffic_rules/none/counters")).status, 404);
   }));
 
-test("B3: a package that is configured again brings its rules as they are now, and old ones are gone", () =>
+test("B3: another configuration brings its own rules and the old ones are gone; the same one changes nothing", () =>
   withPlatform(async (one) => {
     await one.add("a1", [web, ads]);
     await one.ask("a1", "PUT", "/traffic_rules/web", active(web));
+    await one.add("a1", [web, ads]);
+    assert.equal(names(one), ["app:a1/web"], "the same configuration again changes nothing");
     await one.add("a1", [ads]);
     assert.equal([names(one), (await one.ask("a1", "GET", "/traffic_rules")).body], [[], [inactive(ads)]]);
   }));
