@@ -7,17 +7,24 @@
  * needs, and stopped the other way round.
  */
 import type { Routes } from "../controlplane/api/context.ts";
+import type { MepConfig } from "../controlplane/config/site.ts";
+import { Problem } from "../controlplane/errors.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
+import { Commits } from "./commits.ts";
 import { NameService } from "./dns/dns.ts";
+import { Enablement } from "./mp1/enablement.ts";
+import { mp1Base } from "./mp1/listen.ts";
 import { notifierAt } from "./notify/at-site.ts";
 import type { Notifier } from "./notify/notifier.ts";
 import type { Reach } from "./notify/reach.ts";
 import type { Instances } from "./parts.ts";
+import { registryTables } from "./registry/tables.ts";
+import { configuredTransport } from "./registry/transports.ts";
 import { ruleTables } from "./rules/tables.ts";
 import { MepStore, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
-const migrations: readonly PartMigration[] = [...ruleTables];
+const migrations: readonly PartMigration[] = [...registryTables, ...ruleTables];
 
 export interface PlatformOptions {
   /** Where apps may be notified. Default: where they can reach by themselves, by what the site says. */
@@ -27,6 +34,7 @@ export interface PlatformOptions {
 export class Platform implements Extension {
   readonly routes: Routes[] = [];
   readonly notifier: Notifier;
+  readonly enablement: Enablement;
   readonly #host: Host;
   readonly #names: NameService | undefined;
   /** What `stop` has to undo, last first. */
@@ -36,13 +44,43 @@ export class Platform implements Extension {
     this.#host = host;
     const store = new MepStore(host.config.stateDir, migrations);
     this.#undo.push(() => store.close());
-    const instances: Pick<Instances, "get" | "list"> = { get: () => undefined, list: () => [] };
+    const none = async () => {
+      throw new Problem("not-found", "there is no such instance");
+    };
+    const instances: Omit<Instances, "on"> = {
+      get: () => undefined,
+      list: () => [],
+      confirmReady: none,
+      confirmTermination: none,
+    };
     this.notifier = notifierAt({ host, instances, egress: () => false, ...(reach && { reach }) });
     this.#undo.push(() => this.notifier.stop());
+    this.enablement = this.#enablement(store, instances);
     if (host.config.mep?.dns) this.#names = new NameService(host);
   }
 
+  #enablement({ database }: MepStore, instances: Omit<Instances, "on">): Enablement {
+    const { config, log } = this.#host;
+    const { mp1, liveness, timing, transports } = config.mep as MepConfig;
+    const commits = new Commits(database);
+    this.#undo.push(() => commits.close());
+    const enablement = new Enablement({
+      database,
+      commits,
+      instances,
+      notifier: this.notifier,
+      base: () => (mp1 ? mp1Base(mp1, config) : ""),
+      bounds: liveness,
+      timing,
+      transports: transports.map(configuredTransport),
+      log,
+    });
+    this.#undo.push(() => enablement.stop());
+    return enablement;
+  }
+
   async start(): Promise<void> {
+    this.enablement.start();
     if (this.#names) {
       await this.#names.start();
       this.#undo.push(() => this.#names?.stop());

@@ -264,8 +264,31 @@ function ownTowardApps(file: SiteFile): string[] {
   });
 }
 
+function checkEnablement(check: Checker, mep: Partial<NonNullable<SiteFile["mep"]>>): void {
+  const liveness = group(mep.liveness);
+  const seconds = (["shortest", "usual", "longest"] as const).map((key) => {
+    const text = liveness[key] ?? defaults.liveness[key];
+    const value = typeof text === "string" ? milliseconds(text) / 1000 : Number.NaN;
+    if (!Number.isNaN(value) && (value < 1 || value > 86_400 || value % 1 !== 0)) {
+      check.fail(["mep", "liveness", key], "must be whole seconds, 1s to 24h");
+    }
+    return value;
+  });
+  const [shortest = 0, usual = 0, longest = 0] = seconds;
+  if (usual < shortest) check.fail(["mep", "liveness", "usual"], "must not be shorter than shortest");
+  if (usual > longest) check.fail(["mep", "liveness", "usual"], "must not be longer than longest");
+  const ids = array(mep.transports).map((one) => group(one as { id: string }).id);
+  for (const [index, id] of ids.entries()) {
+    const path = ["mep", "transports", index, "id"];
+    if (id === "mp1-rest") check.fail(path, "is the platform's own transport: choose another");
+    else if (id !== undefined && ids.indexOf(id) !== index)
+      check.fail(path, `is taken by transports[${ids.indexOf(id)}]`);
+  }
+}
+
 function checkMep(check: Checker, file: SiteFile): void {
   const mep = group(file.mep);
+  checkEnablement(check, mep);
   const mp1 = group(mep.mp1);
   check.read(["mep", "mp1", "listen"], mp1.listen, parseSocketAddress);
   if (mp1.insecure === true && mp1.tls !== undefined) {

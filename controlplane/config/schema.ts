@@ -127,6 +127,25 @@ const vxlan = object(
   "our end of the tunnels to the functions of chains",
 );
 
+const transport = object(
+  {
+    id: name("by which services name it; unique"),
+    name: Type.String({ minLength: 1, maxLength: 256, description: "for people" }),
+    description: Type.Optional(Type.String({ maxLength: 4096 })),
+    type: Type.Enum(["REST_HTTP", "MB_TOPIC_BASED", "MB_ROUTING", "MB_PUBSUB", "RPC", "RPC_STREAMING", "WEBSOCKET"], {
+      description: "TransportType of GS MEC 011 §8.1.6.4",
+    }),
+    protocol: Type.String({ minLength: 1, maxLength: 64, description: "MQTT, for example" }),
+    version: Type.String({ minLength: 1, maxLength: 64, description: "of the protocol, in quotes" }),
+    uris: Type.Array(Type.String({ pattern: "^[!-~]{1,2048}$", description: "a URI without blanks" }), {
+      minItems: 1,
+      maxItems: 16,
+      description: "where it is",
+    }),
+  },
+  "what apps may exchange messages by",
+);
+
 const mep = object(
   {
     mp1: Type.Optional(
@@ -172,6 +191,32 @@ const mep = object(
         },
         "traffic and DNS rules of apps",
       ),
+    ),
+    liveness: Type.Optional(
+      object(
+        {
+          shortest: Type.Optional(duration("shortest interval between heartbeats of a service", "1s")),
+          longest: Type.Optional(duration("longest interval", "1h")),
+          usual: Type.Optional(duration("for apps that leave it to the platform", "30s")),
+        },
+        "heartbeats of services that offer them, in whole seconds",
+      ),
+    ),
+    timing: Type.Optional(
+      object(
+        {
+          ntpServers: Type.Optional(
+            Type.Array(
+              Type.String({ pattern: "^[A-Za-z0-9:._-]{1,253}$", description: "address or name of an NTP server" }),
+              { maxItems: 16, description: "told to apps; default: those of chrony or systemd-timesyncd" },
+            ),
+          ),
+        },
+        "time",
+      ),
+    ),
+    transports: Type.Optional(
+      Type.Array(transport, { maxItems: 32, description: "beside the platform's own REST: brokers of this site" }),
     ),
     notifications: Type.Optional(
       object(
@@ -233,5 +278,6 @@ export const defaults = {
   interval: "200ms",
   giveUp: "5s",
   listen: "127.0.0.1:8090",
+  liveness: { shortest: "1s", longest: "1h", usual: "30s" },
   vxlan: { port: 4789, gpePort: 4790, vniBase: 4096 },
 } as const;

@@ -40,6 +40,10 @@ export interface MepConfig {
   /** Canonical prefixes. */
   apps?: { tof: string; platform: string; egress?: string };
   rules: { initial: "ACTIVE" | "INACTIVE" };
+  /** Seconds. */
+  liveness: { shortest: number; longest: number; usual: number };
+  timing: { ntpServers: string[] };
+  transports: NonNullable<NonNullable<SiteFile["mep"]>["transports"]>;
   /** `ca`: path of a PEM file. */
   notifications: { ca?: string };
 }
@@ -93,7 +97,8 @@ const socketOf = (text: string) => {
   return { host: formatPrefix(host(address)).replace(/\/\d+$/, ""), port, loopback: isLoopback(address) };
 };
 
-function mepConfig({ mp1, dns, apps, rules, notifications }: NonNullable<SiteFile["mep"]>): MepConfig {
+function mepConfig(mep: NonNullable<SiteFile["mep"]>): MepConfig {
+  const { mp1, dns, apps, rules, notifications, liveness, timing, transports } = mep;
   const at = (text: string) => {
     const { host, port } = socketOf(text);
     return { host, port };
@@ -109,6 +114,13 @@ function mepConfig({ mp1, dns, apps, rules, notifications }: NonNullable<SiteFil
       },
     }),
     rules: { initial: rules?.initial ?? "INACTIVE" },
+    liveness: {
+      shortest: milliseconds(liveness?.shortest ?? defaults.liveness.shortest) / 1000,
+      longest: milliseconds(liveness?.longest ?? defaults.liveness.longest) / 1000,
+      usual: milliseconds(liveness?.usual ?? defaults.liveness.usual) / 1000,
+    },
+    timing: { ntpServers: timing?.ntpServers ?? [] },
+    transports: transports ?? [],
     notifications: { ...(notifications?.ca !== undefined && { ca: notifications.ca }) },
   };
 }

@@ -44,7 +44,7 @@ export class Enablement {
   readonly registry: Registry;
   readonly subscriptions: Subscriptions;
   readonly registrations: Registrations;
-  /** In the order in which they are called. */
+  /** In the order in which an instance begins; at its end the last comes first. */
   readonly parts: readonly InstancePart[];
   readonly #context: Mp1Context;
 
@@ -62,9 +62,9 @@ export class Enablement {
       ...(bounds && { bounds }),
       ...(quotas && { quotas }),
     });
-    const ended = [this.registry, this.subscriptions];
-    this.registrations = new Registrations({ database, commits, instances, parts: ended });
-    this.parts = [...ended, this.registrations];
+    const parts = [this.subscriptions, this.registry];
+    this.registrations = new Registrations({ database, commits, instances, parts });
+    this.parts = [this.registrations, ...parts];
     this.#context = {
       registry: this.registry,
       subscriptions: this.subscriptions,

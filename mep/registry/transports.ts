@@ -3,7 +3,15 @@
  *
  * Its own REST server, and those that the operator has in site.yaml (`mep.transports`), a message broker for example.
  */
+import type { MepConfig } from "../../controlplane/config/site.ts";
 import type { TransportInfo } from "../model/services.ts";
+
+/** As site.yaml has it, in the words of §8.1.2.3. */
+export const configuredTransport = ({ uris, ...rest }: MepConfig["transports"][number]): TransportInfo => ({
+  ...rest,
+  endpoint: { uris },
+  security: {},
+});
 
 /** `base`: `https://host:port`. */
 export const platformTransport = (base: string): TransportInfo => ({

@@ -230,6 +230,25 @@ const refused: [string, string, RegExp][] = [
   ["protecting everything", site(one, "protect: [0.0.0.0/0]"), /protects everything/],
   ["a token without TLS", site(one, 'api: { listen: "192.0.2.1:80", token: aaaaaaaaaaaaaaaaaaaa }'), /needs TLS/],
   ["TLS without a token", site(one, 'api: { listen: "[::]:80", tls: { cert: c, key: k } }'), /needs a token/],
+  [
+    "an interval of heartbeats outside its bounds",
+    site(one, "mep: { liveness: { shortest: 10s, usual: 5s } }"),
+    /mep.liveness.usual must not be shorter/,
+  ],
+  ["half a second between heartbeats", site(one, "mep: { liveness: { shortest: 500ms } }"), /must be whole seconds/],
+  [
+    "a transport twice",
+    site(
+      one,
+      `mep: { transports: [${'{ id: bus, name: n, type: MB_PUBSUB, protocol: MQTT, version: "5", uris: ["mqtt://10.60.0.9/"] },'.repeat(2)}] }`,
+    ),
+    /transports\[1\].id is taken by transports\[0\]/,
+  ],
+  [
+    "a transport with the id of the platform's",
+    site(one, 'mep: { transports: [{ id: mp1-rest, name: n, type: RPC, protocol: p, version: "1", uris: [x] }] }'),
+    /is the platform's own transport/,
+  ],
   ["two tokens", site(one, "api: { token: aaaaaaaaaaaaaaaaaaaa, tokenFile: /t }"), /does not go with token/],
   [
     "an open address where loopback is admin",

@@ -232,7 +232,10 @@ test("B7: the end of an instance: it is told, its services go with REMOVED in on
 
     const app1 = instances.get("app1");
     assert.ok(app1);
-    for (const part of enablement.parts) await part.deactivate?.(app1);
+    const end = async () => {
+      for (const part of [...enablement.parts].reverse()) await part.deactivate?.(app1);
+    };
+    await end();
     // It has been told as well, for its subscriptions outlive its services.
     const words = "REMOVED a ACTIVE, REMOVED b ACTIVE";
     const lines = told(mp1, { [watching]: "watching" });
@@ -245,7 +248,7 @@ test("B7: the end of an instance: it is told, its services go with REMOVED in on
     }
     isProblem(await mp1.call("POST", `${management}/applications/app1/services`, { body: offer() }), 403);
     // Once more is nothing more; and when it begins anew, it may offer again.
-    for (const part of enablement.parts) await part.deactivate?.(app1);
+    await end();
     assert.equal(sent, []);
     for (const part of enablement.parts) await part.ready?.(makeInstance("app1"));
     await register(mp1, offer("again"));
