@@ -37,6 +37,7 @@ export const problems = {
   "path-too-long": { status: 414, title: "The path is too long" },
   "media-type": { status: 415, title: "The media type is not supported" },
   unprocessable: { status: 422, title: "The content cannot be processed" },
+  "range-not-satisfiable": { status: 416, title: "There is no such range" },
   misdirected: { status: 421, title: "The host name is not ours" },
   "too-many-requests": { status: 429, title: "Too many requests" },
   internal: { status: 500, title: "Internal error" },

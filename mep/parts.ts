@@ -31,7 +31,15 @@ export interface Instance {
   external: boolean;
 }
 
-export type InstanceEvent = "created" | "configured" | "started" | "ready" | "terminating" | "stopped" | "deleted";
+export type InstanceEvent =
+  | "created"
+  | "configured"
+  | "started"
+  | "ready"
+  | "terminating"
+  | "stopped"
+  | "terminated"
+  | "deleted";
 
 export interface Instances {
   get(id: string): Instance | undefined;
@@ -46,8 +54,9 @@ export interface Instances {
 
 /**
  * A part that keeps something for instances. Beginning: `configure` of each in order, all or nothing (those that were done are
- * undone by `remove`); `ready` when the app has confirmed. End: `deactivate` of all in order, then `remove` of all in order.
- * Everything is durable when it resolves, and may be called again.
+ * undone by `remove`, or by `configure` with what was before); `ready` when the app has confirmed. End: `deactivate` of all, the
+ * last first, also where the instance is only stopped: a start is another `configure`. Then, of one that is terminated, `remove`
+ * of all, the last first. Everything is durable when it resolves, and may be called again.
  */
 export interface InstancePart {
   configure?(instance: Instance, appd: AppD): Promise<void>;

@@ -12,19 +12,29 @@ import { Problem } from "../controlplane/errors.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
 import { Commits } from "./commits.ts";
 import { NameService } from "./dns/dns.ts";
+import { Onboarding, onboardingTables } from "./management/onboarding.ts";
 import { Enablement } from "./mp1/enablement.ts";
 import { mp1Base } from "./mp1/listen.ts";
 import { notifierAt } from "./notify/at-site.ts";
 import type { Notifier } from "./notify/notifier.ts";
 import type { Reach } from "./notify/reach.ts";
-import type { Instances } from "./parts.ts";
+import type { DnsActivation, Instances } from "./parts.ts";
 import { registryTables } from "./registry/tables.ts";
 import { configuredTransport } from "./registry/transports.ts";
+import { RuleStore } from "./rules/rule-store.ts";
+import { Rules } from "./rules/rules.ts";
 import { ruleTables } from "./rules/tables.ts";
 import { MepStore, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
-const migrations: readonly PartMigration[] = [...registryTables, ...ruleTables];
+const migrations: readonly PartMigration[] = [...onboardingTables, ...registryTables, ...ruleTables];
+
+/** Where site.yaml has no `mep.dns`. */
+const noNames: DnsActivation = {
+  apply: async (records) => {
+    if (records.length > 0) throw new Problem("conflict", "this site answers no names: site.yaml has no mep.dns");
+  },
+};
 
 export interface PlatformOptions {
   /** Where apps may be notified. Default: where they can reach by themselves, by what the site says. */
@@ -35,6 +45,8 @@ export class Platform implements Extension {
   readonly routes: Routes[] = [];
   readonly notifier: Notifier;
   readonly enablement: Enablement;
+  readonly rules: Rules;
+  readonly onboarding: Onboarding;
   readonly #host: Host;
   readonly #names: NameService | undefined;
   /** What `stop` has to undo, last first. */
@@ -44,19 +56,26 @@ export class Platform implements Extension {
     this.#host = host;
     const store = new MepStore(host.config.stateDir, migrations);
     this.#undo.push(() => store.close());
-    const none = async () => {
-      throw new Problem("not-found", "there is no such instance");
-    };
+    // Parts ask of each other only once they have started.
+    const managed = () => this.onboarding.instances;
     const instances: Omit<Instances, "on"> = {
-      get: () => undefined,
-      list: () => [],
-      confirmReady: none,
-      confirmTermination: none,
+      get: (id) => managed().get(id),
+      list: () => managed().list(),
+      confirmReady: (id) => managed().confirmReady(id),
+      confirmTermination: (id, action) => managed().confirmTermination(id, action),
     };
-    this.notifier = notifierAt({ host, instances, egress: () => false, ...(reach && { reach }) });
+    this.notifier = notifierAt({
+      host,
+      instances: { ...instances, get: (id) => managed().get(id) ?? this.enablement.instance(id) },
+      egress: (id) => managed().egress(id),
+      ...(reach && { reach }),
+    });
     this.#undo.push(() => this.notifier.stop());
     this.enablement = this.#enablement(store, instances);
     if (host.config.mep?.dns) this.#names = new NameService(host);
+    this.rules = this.#rules(store);
+    this.onboarding = this.#onboarding(store);
+    this.routes.push(...this.onboarding.routes);
   }
 
   #enablement({ database }: MepStore, instances: Omit<Instances, "on">): Enablement {
@@ -79,12 +98,45 @@ export class Platform implements Extension {
     return enablement;
   }
 
+  #rules(store: MepStore): Rules {
+    const { config, services, dataplane, log } = this.#host;
+    return new Rules({
+      store: new RuleStore(store),
+      services,
+      dataplane,
+      dns: this.#names?.activation ?? noNames,
+      initial: config.mep?.rules.initial ?? "INACTIVE",
+      log,
+    });
+  }
+
+  #onboarding(store: MepStore): Onboarding {
+    const { config, log } = this.#host;
+    return new Onboarding({
+      store,
+      stateDir: config.stateDir,
+      notifier: this.notifier,
+      // In the order of the beginning; the end goes the other way: rules, services, subscriptions, registration.
+      parts: [...[...this.enablement.parts].reverse(), this.rules],
+      announce: (instance, action, seconds) => this.enablement.announceTermination(instance, action, seconds),
+      failed: (error, what) => log.error({ err: error }, `app instances: ${what}`),
+    });
+  }
+
+  prepare(): void {
+    this.onboarding.prepare();
+    this.rules.prepare();
+  }
+
   async start(): Promise<void> {
     this.enablement.start();
     if (this.#names) {
       await this.#names.start();
       this.#undo.push(() => this.#names?.stop());
     }
+    await this.rules.start();
+    this.#undo.push(() => this.onboarding.stop());
+    this.onboarding.start();
     this.#host.log.info({ mp1: this.#host.config.mep?.mp1 }, "the MEC platform is up");
   }
 

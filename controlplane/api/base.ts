@@ -31,6 +31,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** Schema of a body that the route judges itself; for /openapi.json. */
     documentedBody?: TSchema;
+    /** Its body may be large: it has an hour, as long as something comes every half minute. */
+    longUpload?: boolean;
   }
 }
 
@@ -106,6 +108,28 @@ function setUpClosing(app: Server, server: HttpServer): void {
   });
 }
 
+/** Milliseconds that a request has until all of it is there. */
+const patience = 15_000;
+const longPatience = 3_600_000;
+const longSilence = 30_000;
+
+/** Node has one time limit for all requests of a server; here uploads have one of their own. */
+function setUpPatience(app: Server): void {
+  app.addHook("onRequest", (request, _reply, done) => {
+    const { raw } = request;
+    if (request.routeOptions.config?.longUpload) {
+      raw.setTimeout(longSilence, () => raw.destroy());
+    } else if (raw.headers["content-length"] !== undefined || raw.headers["transfer-encoding"] !== undefined) {
+      const late = Object.assign(new Error("request timeout"), { code: "ERR_HTTP_REQUEST_TIMEOUT" });
+      const timer = setTimeout(() => {
+        if (!raw.complete) rejectSocket(late, raw.socket);
+      }, patience);
+      raw.once("close", () => clearTimeout(timer));
+    }
+    done();
+  });
+}
+
 /** The paths of routes as expressions, so that a path that exists with another method is told from one that does not. */
 class RouteTable {
   readonly #routes: { pattern: RegExp; method: string }[] = [];
@@ -177,7 +201,7 @@ export async function createBase(options: BaseOptions): Promise<Server> {
   const { tls, certificates = "required", check } = options;
   const settings = {
     bodyLimit,
-    requestTimeout: 15_000,
+    requestTimeout: longPatience,
     keepAliveTimeout: 30_000,
     forceCloseConnections: "idle",
     onProtoPoisoning: "error",
@@ -212,6 +236,7 @@ export async function createBase(options: BaseOptions): Promise<Server> {
 
   const routes = new RouteTable();
   auditHooks(app, options.audit);
+  setUpPatience(app);
   app.addHook("onRequest", async (request) => {
     await check(request);
   });
