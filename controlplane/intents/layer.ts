@@ -5,7 +5,8 @@
  *   ───────────────────────────────────
  *   rules of apps   priority -256 … -1     the MEC platform's (mep/rules/): a MEC priority p is -1 - p
  *
- * They are no services: lists and history of services do not show them, and whoever owns them stores them. Here are only the
+ * They are no services: lists and history of services do not show them, nobody probes their endpoints (an app says itself
+ * whether it is there), and whoever owns them stores them. Here are only the
  * intents in force, and the numbers, which a rule keeps while it is out of force and over restarts, until it is forgotten.
  */
 import type { Numbers, Store } from "../store/store.ts";

@@ -103,9 +103,9 @@ export class Services {
     const overdue = armed !== undefined && timeLeft(armed) <= 0;
     if (overdue) this.#entries = this.#entriesAfter(takingBack(store, armed).touched);
     const { conditions } = this.#options;
-    await conditions?.prepare?.(this.numbered());
+    await conditions?.prepare?.(this.#entries.values());
     await this.#apply(this.steering());
-    conditions?.inForce?.(this.numbered());
+    conditions?.inForce?.(this.#entries.values());
     if (overdue) takeBackStored(store, armed);
   }
 
@@ -379,14 +379,14 @@ export class Services {
   async #change(next: Entries, layer: LayerEntries, commit: () => void): Promise<void> {
     const { conditions } = this.#options;
     try {
-      await conditions?.prepare?.([...next.values(), ...layer.values()]);
+      await conditions?.prepare?.(next.values());
       const wanted = this.#compile(next, undefined, layer);
       const restore = () => this.#apply(this.steering());
       await applyAndCommit({ apply: () => this.#apply(wanted), commit, restore });
       this.#entries = next;
       this.layer.entries = layer;
     } finally {
-      conditions?.inForce?.(this.numbered());
+      conditions?.inForce?.(this.#entries.values());
     }
   }
 
