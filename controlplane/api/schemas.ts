@@ -59,7 +59,8 @@ export const problem = Type.Object(
   { ...closed, title: "Problem", description: "RFC 9457" },
 );
 
-const answer = (description: string) => ({
+/** A problem document as an answer. */
+export const answer = (description: string) => ({
   description,
   content: { "application/problem+json": { schema: problem } },
 });

@@ -75,7 +75,7 @@ export const ntpServer = Type.Object(
     maxPollingInterval: polling("seconds, as a power of two"),
     localPriority: uint32("the lowest is preferred"),
     authenticationOption: Type.Enum(["NONE", "SYMMETRIC_KEY", "AUTO_KEY"]),
-    authenticationKeyNum: optional(uint32("of the symmetric key")),
+    authenticationKeyNum: uint32("of the symmetric key; 0: none"),
   },
   { title: "NtpServer" },
 );

@@ -81,6 +81,7 @@ function routesOf<T extends object>(server: Pick<Mp1Server, "route">, kind: Kind
     path: one,
     scope: write,
     summary: `Change a ${what}: its state or other attributes, within what the package was granted`,
+    problems: [412],
     documentedBody: schema,
     answers: { 200: schema },
     handler: async (request, reply) => {

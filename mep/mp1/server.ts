@@ -12,7 +12,7 @@ import Type, { type TSchema } from "typebox";
 import type { Audit } from "../../controlplane/access/audit.ts";
 import { createBase, type TlsSecrets } from "../../controlplane/api/base.ts";
 import type { Server } from "../../controlplane/api/context.ts";
-import { commonProblems, nothing } from "../../controlplane/api/schemas.ts";
+import { answer, commonProblems, nothing } from "../../controlplane/api/schemas.ts";
 import { Problem } from "../../controlplane/errors.ts";
 import type { Metrics } from "../../controlplane/metrics/metrics.ts";
 import type { Authority, Identity, Instances } from "../parts.ts";
@@ -45,8 +45,10 @@ export interface Mp1Route {
   documentedBody?: TSchema;
   /** Absent: any query parameter is refused. */
   query?: TSchema;
-  /** By status; problems are added. */
+  /** By status; problems that any resource may answer are added. */
   answers?: Record<number, TSchema>;
+  /** Other problems that it answers: 409 in the wrong state, 412 when If-Match does not. */
+  problems?: readonly (409 | 412)[];
   /** Also for instances that have not confirmed that they are ready. */
   beforeReady?: boolean;
   handler(request: Mp1Request, reply: FastifyReply): unknown;
@@ -80,6 +82,26 @@ const parametersOf = (path: string): TSchema =>
   Type.Object(
     Object.fromEntries([...path.matchAll(/:([A-Za-z]+)/g)].map(([, name]) => [name, Type.String({ maxLength: 256 })])),
   );
+
+const titles = {
+  403: "Not allowed: not yours, not in the token's scopes, not yet ready, or beyond a quota or grant",
+  404: "Not found",
+  409: "Not in this state",
+  412: "It has changed since the ETag in If-Match was read",
+  413: "The body is too large",
+  414: "Path and query are too long",
+  415: "The body is not JSON",
+  429: "Too many requests",
+  503: "The data plane or the store refused; nothing has changed",
+} as const;
+
+/** GS MEC 009 §6.15 and GS MEC 011 §7.2.2, §8.2.2: what may go wrong with any resource. */
+function problemsOf({ method, problems = [] }: Mp1Route): Record<number, TSchema> {
+  const always = [403, 404, 414, 429] as const;
+  const changing = method === "GET" ? [] : ([413, 415, 503] as const);
+  const own = [...always, ...changing, ...problems].map((status) => [status, answer(titles[status])]);
+  return { ...commonProblems, ...Object.fromEntries(own) };
+}
 
 export class Mp1Server {
   readonly #options: Mp1Options;
@@ -125,7 +147,7 @@ export class Mp1Server {
           params: parametersOf(route.path),
           querystring: route.query ?? nothing,
           ...(route.body && { body: route.body }),
-          response: { ...route.answers, ...commonProblems },
+          response: { ...route.answers, ...problemsOf(route) },
         },
         onRequest: async (request) => {
           request.identity = await authority.authenticate(request);

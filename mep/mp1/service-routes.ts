@@ -114,6 +114,7 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     path: `${own}/:serviceId`,
     scope: write,
     summary: "Replace a service: its state, or anything else; If-Match is looked at",
+    problems: [412],
     documentedBody: serviceRequest,
     answers: { 200: serviceInfo },
     handler: async (request, reply) => {
@@ -128,6 +129,7 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     path: `${own}/:serviceId`,
     scope: write,
     summary: "Offer a service no longer",
+    problems: [412],
     answers: { 204: Type.Null() },
     handler: async (request, reply) => {
       await registry.withdraw(...idsOf(request), matching(request));
@@ -154,6 +156,7 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     path: `${own}/:serviceId/liveness`,
     scope: write,
     summary: "Heartbeat; 200 when the platform requires another interval from now on",
+    problems: [409, 412],
     documentedBody: serviceLivenessUpdate,
     answers: { 200: serviceLivenessInfo, 204: Type.Null() },
     handler: async (request, reply) => {

@@ -32,6 +32,7 @@ export const supportRoutes: Mp1Routes = (server, { instances, timing, registrati
     method: "POST",
     path: "/applications/:appInstanceId/confirm_ready",
     summary: "The app is up; 409 while the platform is still configuring it: try again",
+    problems: [409],
     documentedBody: appReadyConfirmation,
     answers: done,
     handler: async (request, reply) => {
@@ -45,6 +46,7 @@ export const supportRoutes: Mp1Routes = (server, { instances, timing, registrati
     method: "POST",
     path: "/applications/:appInstanceId/confirm_termination",
     summary: "The app has put its things in order, and may be ended before its time is over",
+    problems: [409],
     documentedBody: appTerminationConfirmation,
     answers: done,
     handler: async (request, reply) => {
@@ -106,6 +108,7 @@ export const supportRoutes: Mp1Routes = (server, { instances, timing, registrati
     method: "PUT",
     path: registration,
     summary: "Replace the app's registration; If-Match is looked at",
+    problems: [412],
     documentedBody: appInfo,
     answers: done,
     handler: async (request, reply) => {

@@ -33,6 +33,7 @@ export function ntpServer(address: string, more: Partial<NtpServer> = {}): NtpSe
     maxPollingInterval: chrony.maxpoll,
     localPriority: 1,
     authenticationOption: "NONE",
+    authenticationKeyNum: 0,
     ...more,
   };
 }

@@ -18,6 +18,7 @@ import { Mp1Server } from "../../mep/mp1/server.ts";
 import type { Authority, Instance, OperationAction, Subscriber } from "../../mep/parts.ts";
 import { registryTables } from "../../mep/registry/tables.ts";
 import { MepStore } from "../../mep/store.ts";
+import { conforming, conformingNotification } from "./conformance/conforming.ts";
 
 export const base = "https://10.60.0.1:8091";
 export const management = "/mec_service_mgmt/v1";
@@ -104,7 +105,10 @@ export async function startMp1({ stateDir = ":memory:", ...options }: Mp1Options
       },
     },
     notifier: {
-      send: (to, body) => void sent.push({ to, body: structuredClone(body) }),
+      send: (to, body) => {
+        conformingNotification(body);
+        sent.push({ to, body: structuredClone(body) });
+      },
       refusal: async (_instance, uri) => (uri.includes("127.0.0.1") ? "is a loopback address" : undefined),
       test: (to, href) => void sent.push({ to, body: { test: href } }),
       admit: ({ id }) => void admitted.push(id),
@@ -140,6 +144,7 @@ export async function startMp1({ stateDir = ":memory:", ...options }: Mp1Options
   enablement.routes(server);
   await server.app.ready();
   enablement.start();
+  const check = conforming(server.app);
   return {
     server,
     enablement,
@@ -162,6 +167,8 @@ export async function startMp1({ stateDir = ":memory:", ...options }: Mp1Options
         ...(payload !== undefined && { payload: payload as string }),
       });
       const text = answer.payload;
+      const { statusCode: status } = answer;
+      check({ method, url: path, body, status, headers: answer.headers, text });
       const json = String(answer.headers["content-type"] ?? "").includes("json");
       return { status: answer.statusCode, headers: answer.headers, text, body: json && text ? JSON.parse(text) : text };
     },

@@ -17,6 +17,7 @@ import { Rules } from "../../../mep/rules/rules.ts";
 import { ruleTables } from "../../../mep/rules/tables.ts";
 import { MepStore } from "../../../mep/store.ts";
 import { type Running, type StartOptions, start } from "../../api/harness.ts";
+import { conforming } from "../conformance/conforming.ts";
 
 export interface Answered {
   status: number;
@@ -43,6 +44,7 @@ export interface Platform {
   rules: Rules;
   store: MepStore;
   dns: RememberingDns;
+  mp1: Mp1Server;
   instances: Map<string, Instance>;
   /** As the instance itself, to `/mec_app_support/v1/applications/<instance>`. */
   ask(
@@ -121,11 +123,13 @@ export async function platform(options: PlatformOptions = {}, before?: Platform)
     extensions: [extension],
   });
   const { rules, store, mp1 } = made!;
+  const check = conforming(mp1.app);
   const self: Platform = {
     running,
     rules,
     store,
     dns,
+    mp1,
     instances,
     async ask(instance, method, path, body, headers = {}) {
       const answer = await mp1.app.inject({
@@ -138,7 +142,9 @@ export async function platform(options: PlatformOptions = {}, before?: Platform)
         },
         ...(body !== undefined && { payload: typeof body === "string" ? body : JSON.stringify(body) }),
       });
-      return { status: answer.statusCode, etag: answer.headers.etag as string | undefined, body: answer.json() };
+      const { statusCode: status, headers: answered, payload: text } = answer;
+      check({ method, url: answer.raw.req.url ?? "", body, status, headers: answered, text });
+      return { status, etag: answered.etag as string | undefined, body: answer.json() };
     },
     async add(id, traffic, dnsRules = [], more = {}) {
       const instance: Instance = {
