@@ -83,7 +83,6 @@ export const trafficRule = Type.Object(
     action: words([...ruleActions], "what happens to the packets"),
     dstInterface: Type.Optional(
       Type.Array(destinationInterface, {
-        minItems: 1,
         maxItems: 2,
         description: "one for FORWARD; for DUPLICATE two: of the copies of the uplink, of the downlink",
       }),

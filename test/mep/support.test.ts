@@ -90,6 +90,7 @@ test("servers of time: as chronyd and timesyncd are configured, or as site.yaml 
     maxPollingInterval: 10,
     localPriority: 1,
     authenticationOption: "NONE" as const,
+    authenticationKeyNum: 0,
   };
   assert.equal(
     chronyServers(

@@ -37,10 +37,29 @@ const ofProblems: Correction[] = ["type", "instance"].map((member) => ({
   why: "GS MEC 009 §6.15.2 and RFC 9457 §3.1: a URI reference, relative ones too",
 }));
 
+const onChange = "RFC 9110 §13.1.1: who sends If-Match is told when it does not match, whatever the resource";
+
+const without = (schema: Json, ...members: string[]): Json => ({
+  ...schema,
+  required: (schema.required ?? []).filter((name: string) => !members.includes(name)),
+});
+
+/** What is the platform's own to say is ignored where an app says it. */
+const ignoring = (schema: Json, ...members: string[]): Json => ({
+  ...without(schema, ...members),
+  properties: Object.fromEntries(Object.entries(schema.properties).filter(([name]) => !members.includes(name))),
+});
+
 const object = (required: string[], properties: Json): Json => ({ type: "object", required, properties });
 
 const support: Correction[] = [
   ...ofProblems,
+  {
+    at: "paths/~1registrations~1{appInstanceId}/put/responses/412",
+    was: undefined,
+    is: problem,
+    why: onChange,
+  },
   ...(["confirm_ready", "confirm_termination"] as const).flatMap((task) => {
     const at = `paths/~1applications~1{appInstanceId}~1${task}/post/responses`;
     return [
@@ -161,7 +180,7 @@ const management: Correction[] = [
     at: "paths/~1applications~1{appInstanceId}~1services~1{serviceId}/delete/responses/412",
     was: undefined,
     is: problem,
-    why: "RFC 9110 §13.1.1: who sends If-Match is told when it does not, also with DELETE",
+    why: onChange,
   },
 ];
 
@@ -192,11 +211,6 @@ function contract(file: string, api: string, corrections: Correction[], change: 
   return new Contract({ name: file, document, roots: [`/${api}/v1`, `/${api}/v2`], requests, anywhere });
 }
 
-const without = (schema: Json, ...members: string[]): Json => ({
-  ...schema,
-  required: schema.required.filter((name: string) => !members.includes(name)),
-});
-
 let known: Contract[] | undefined;
 
 /** GS MEC 011, both APIs. Empty where ../shared is not. */
@@ -205,9 +219,10 @@ export function mec011(): readonly Contract[] {
     ? [
         contract("mec011-app-support", "mec_app_support", support, ({ components: { schemas } }) => ({
           // The path says whose it is.
-          AppTerminationNotificationSubscription: without(
+          AppTerminationNotificationSubscription: ignoring(
             schemas.AppTerminationNotificationSubscription,
             "appInstanceId",
+            "_links",
           ),
         })),
         contract("mec011-service-mgmt", "mec_service_mgmt", management, ({ components: { schemas }, paths }) => {
@@ -216,7 +231,11 @@ export function mec011(): readonly Contract[] {
           paths[liveness] = paths["/resource_uri_allocated_by_MEC_platform"];
           delete paths["/resource_uri_allocated_by_MEC_platform"];
           // §8.1.2.2: _links is absent in requests.
-          return { ServiceInfo: without(schemas.ServiceInfo, "_links") };
+          const { ServiceInfo, SerAvailabilityNotificationSubscription } = schemas;
+          return {
+            ServiceInfo: ignoring(ServiceInfo, "_links"),
+            SerAvailabilityNotificationSubscription: ignoring(SerAvailabilityNotificationSubscription, "_links"),
+          };
         }),
       ]
     : [];
