@@ -49,6 +49,13 @@ export interface AppsConfig {
   /** The appliance's own address there, with its prefix length: `10.60.0.1/24`. */
   address: string;
   address6?: string;
+  /** IPv4 prefixes of apps that run on the appliance itself, behind adapters that come and go. */
+  instances?: {
+    /** What comes from there are replies, as from the apps' adapter. */
+    tof: string;
+    /** Reached by the appliance's own routing, also by its servers at `address`. */
+    platform: string;
+  };
 }
 
 /** Our end of the tunnels to functions of chains. */

@@ -24,6 +24,8 @@ import { configuredTransport } from "./registry/transports.ts";
 import { RuleStore } from "./rules/rule-store.ts";
 import { Rules } from "./rules/rules.ts";
 import { ruleTables } from "./rules/tables.ts";
+import type { Runtime } from "./runtime/runtime.ts";
+import { runtimeOf } from "./runtime/site.ts";
 import { MepStore, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
@@ -47,6 +49,8 @@ export class Platform implements Extension {
   readonly enablement: Enablement;
   readonly rules: Rules;
   readonly onboarding: Onboarding;
+  /** Absent where site.yaml has no networks for instances. */
+  readonly runtime: Runtime | undefined;
   readonly #host: Host;
   readonly #names: NameService | undefined;
   /** What `stop` has to undo, last first. */
@@ -56,6 +60,7 @@ export class Platform implements Extension {
     this.#host = host;
     const store = new MepStore(host.config.stateDir, migrations);
     this.#undo.push(() => store.close());
+    this.runtime = runtimeOf(host.config, (message) => host.log.warn({ part: "runtime" }, message));
     // Parts ask of each other only once they have started.
     const managed = () => this.onboarding.instances;
     const instances: Omit<Instances, "on"> = {
@@ -116,6 +121,7 @@ export class Platform implements Extension {
       store,
       stateDir: config.stateDir,
       notifier: this.notifier,
+      ...(this.runtime && { runtime: this.runtime }),
       // In the order of the beginning; the end goes the other way: rules, services, subscriptions, registration.
       parts: [...[...this.enablement.parts].reverse(), this.rules],
       announce: (instance, action, seconds) => this.enablement.announceTermination(instance, action, seconds),
@@ -129,6 +135,10 @@ export class Platform implements Extension {
   }
 
   async start(): Promise<void> {
+    if (this.runtime) {
+      await this.runtime.open();
+      this.#undo.push(() => this.runtime?.close());
+    }
     this.enablement.start();
     if (this.#names) {
       await this.#names.start();

@@ -286,6 +286,41 @@ function checkEnablement(check: Checker, mep: Partial<NonNullable<SiteFile["mep"
   }
 }
 
+/** Networks of instances: two of their own, apart from everybody else's. */
+function checkAppNetworks(check: Checker, file: SiteFile): void {
+  const networks = group(group(file.mep).apps);
+  if (networks.tof === undefined && networks.platform === undefined) return;
+  if (file.apps === undefined) check.fail(["mep", "apps"], 'needs "apps": instances reach the platform at its address');
+  const quiet = new Checker();
+  const others = array(file.dataplanes).flatMap((section, index) =>
+    quiet.prefixes([], group(section as DataplaneSection).uePools).map(({ prefix }) => ({
+      prefix,
+      of: `dataplanes[${index}].uePools`,
+    })),
+  );
+  const own = quiet.read([], group(file.apps).address, parseInterfaceAddress);
+  if (own) others.push({ prefix: own.network, of: "the apps' network" });
+  for (const key of ["tof", "platform"] as const) {
+    const at = ["mep", "apps", key];
+    const prefix = check.read(at, networks[key], parsePrefix);
+    if (!prefix) continue;
+    if (prefix.family !== 4 || prefix.length < 16 || prefix.length > 29) {
+      check.fail(at, "must be an IPv4 prefix of 16 to 29 bits");
+      continue;
+    }
+    const other = others.find((one) => overlaps(one.prefix, prefix));
+    if (other) check.fail(at, `overlaps ${formatPrefix(other.prefix)} of ${other.of}: give a prefix that nobody has`);
+    others.push({ prefix, of: `mep.apps.${key}` });
+  }
+  const wires = array(file.dataplanes).flatMap((section) => {
+    const { access, core, adapter } = group(section as DataplaneSection);
+    return [access, core, adapter];
+  });
+  if (typeof networks.egress === "string" && wires.includes(networks.egress)) {
+    check.fail(["mep", "apps", "egress"], `"${networks.egress}" is a data plane's: the world is reached another way`);
+  }
+}
+
 function checkMep(check: Checker, file: SiteFile): void {
   const mep = group(file.mep);
   checkEnablement(check, mep);
@@ -294,15 +329,7 @@ function checkMep(check: Checker, file: SiteFile): void {
   if (mp1.insecure === true && mp1.tls !== undefined) {
     check.fail(["mep", "mp1", "insecure"], "does not go with tls: give one or the other");
   }
-  const apps = group(mep.apps);
-  const networks = (["tof", "platform"] as const).flatMap((name) => {
-    const prefix = check.read(["mep", "apps", name], apps[name], parsePrefix);
-    return prefix ? [prefix] : [];
-  });
-  const [tof, platform] = networks;
-  if (tof && platform && (contains(tof, platform) || contains(platform, tof))) {
-    check.fail(["mep", "apps", "platform"], "has addresses of mep.apps.tof as well: give two prefixes apart");
-  }
+  checkAppNetworks(check, file);
   const dns = check.read(["mep", "dns", "listen"], group(mep.dns).listen, parseSocketAddress);
   if (dns && !ownTowardApps(file).includes(formatAddress(dns.address))) {
     check.fail(["mep", "dns", "listen"], "is not the appliance's address in apps: UEs' queries and apps come there");

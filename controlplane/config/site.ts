@@ -156,7 +156,9 @@ export function siteConfig(file: SiteFile): SiteConfig {
   const sessions = file.limits?.sessions ?? defaults.limits.sessions;
   // One peer, taken over or out of order, leaves half of the table to the others.
   const limits: Limits = { ...defaults.limits, peerSessions: Math.ceil(sessions / 2), ...file.limits };
-  const apps: AppsConfig | undefined = file.apps && { ...file.apps };
+  const mep = file.mep && mepConfig(file.mep);
+  const instances = mep?.apps && { tof: mep.apps.tof, platform: mep.apps.platform };
+  const apps: AppsConfig | undefined = file.apps && { ...file.apps, ...(instances && { instances }) };
   return {
     name: file.site.name,
     stateDir: file.site.stateDir,
@@ -172,6 +174,6 @@ export function siteConfig(file: SiteFile): SiteConfig {
     own: [...new Set(ownAddresses(file))],
     api: apiConfig(file.api),
     file,
-    ...(file.mep && { mep: mepConfig(file.mep) }),
+    ...(mep && { mep }),
   };
 }

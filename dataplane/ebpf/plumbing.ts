@@ -7,7 +7,8 @@
  *
  * The kernel does the rest by itself at the veth's mouth: it segments, checksums, and answers "fragmentation needed",
  * because the veth's MTU is what a tunnel leaves and its offloads are off. Replies find their way by policy routing: what
- * comes from the apps' adapter, or from our own address there, goes to ofr-ret unless it is for the apps' own prefix.
+ * comes from the apps' adapter, or from our own address there, goes to ofr-ret unless it is for the apps' own prefix. So does
+ * what comes from apps that run on the appliance itself, wherever their adapters are.
  * All replies share one next hop on ofr-ret (an address nobody has, no ARP), so that a million UEs need no neighbours.
  */
 
@@ -25,7 +26,7 @@ export const TAP = "ofr-slow";
 /** Routing tables and the rules' priorities: fixed, so that a second run finds what the first one made. */
 const TABLE_REPLIES = 8090;
 const TABLE_PINGER = 8091;
-const PRIORITY = { apps: 8090, own: 8091, pinger: 8092 };
+const PRIORITY = { toTof: 8086, toPlatform: 8087, fromTof: 8088, apps: 8090, own: 8091, pinger: 8092 };
 /** Next hops on a link without ARP; any would do. */
 const NOBODY4 = "169.254.80.90";
 const NOBODY6 = "fe80::8090";
@@ -99,18 +100,39 @@ interface RuleEntry {
   priority: number;
   iif?: string;
   oif?: string;
+  /** `all`, or an address whose length is beside it unless it is whole. */
   src?: string;
+  srclen?: number;
+  dst?: string;
+  dstlen?: number;
   table?: string;
 }
 
+const prefixText = (address?: string, length?: number): string | undefined =>
+  length === undefined ? address : `${address}/${length}`;
+
 /** One policy routing rule at its priority, in place of whatever of ours is there. */
-async function rule(family: string, selector: string, priority: number, table: number): Promise<void> {
+async function rule(family: string, selector: string, priority: number, table: number | "main"): Promise<void> {
   const [kind, value = ""] = selector.split(" ");
   const there = (await ipJson<RuleEntry[]>(`${family}rule show`)).filter((entry) => entry.priority === priority);
-  const member = kind === "from" ? "src" : (kind as "iif" | "oif");
-  if (there.length === 1 && there[0]?.[member] === value && there[0].table === String(table)) return;
+  const is = ({ src, srclen, dst, dstlen, ...entry }: RuleEntry): boolean => {
+    if (kind === "from") return prefixText(src, srclen) === value;
+    return kind === "to" ? prefixText(dst, dstlen) === value : entry[kind as "iif" | "oif"] === value;
+  };
+  if (there.length === 1 && there[0] && is(there[0]) && there[0].table === String(table)) return;
   for (const _ of there) await tryIp(`${family}rule del priority ${priority}`);
   await ip(`${family}rule add ${selector} priority ${priority} table ${table}`);
+}
+
+/** Apps that run here: each has routes of its own, which others' replies and our servers' answers must not pass by. */
+async function routeInstances({ instances }: AppsConfig): Promise<void> {
+  if (!instances) {
+    for (const name of ["toTof", "toPlatform", "fromTof"] as const) await tryIp(`rule del priority ${PRIORITY[name]}`);
+    return;
+  }
+  await rule("", `to ${instances.tof}`, PRIORITY.toTof, "main");
+  await rule("", `to ${instances.platform}`, PRIORITY.toPlatform, "main");
+  await rule("", `from ${instances.tof}`, PRIORITY.fromTof, TABLE_REPLIES);
 }
 
 /** Replies of apps, and of our own servers on the apps' side, go to ofr-ret. Idempotent. */
@@ -132,6 +154,7 @@ export async function routeReplies(found: AsFound, apps: AppsConfig, mtu: number
     await rule(family, `from ${own}`, PRIORITY.own, TABLE_REPLIES);
     await ip(`${family}route replace ${networkOf(own, Number(bits))} dev ${adapter} table ${TABLE_REPLIES}`);
   }
+  await routeInstances(apps);
   await setReturnMtu(apps, mtu);
 }
 

@@ -7,7 +7,10 @@ import { main, program } from "../../controlplane/cli/main.ts";
 
 const offramp = program(
   async () => [(await import("../platform.ts")).platformOf],
-  async (config) => (await import("../dns/dns.ts")).endLeftNameService(config),
+  async (config) => {
+    await (await import("../dns/dns.ts")).endLeftNameService(config);
+    await (await import("../runtime/site.ts")).takeDownInstances(config);
+  },
 );
 
 process.exitCode = await main(offramp, process.argv);

@@ -35,6 +35,8 @@ export interface FirewallSite {
   egress?: string;
   /** IPv4 prefixes that no instance may send to, by either network: the mobile network's, the appliance's. */
   forbidden: readonly string[];
+  /** IPv4 prefixes of UEs, as far as they are known: reached by the return port alone. */
+  uePools: readonly string[];
 }
 
 export interface FirewallInstance {
@@ -84,7 +86,7 @@ export function renderFirewall(site: FirewallSite, instances: readonly FirewallI
     ...set("platform_sources", "ifname . ipv4_addr", sources(PLATFORM_PORT, "platform")),
     ...set("servers", "ipv4_addr . inet_proto . inet_service", servers),
     ...set("forbidden", "ipv4_addr", site.forbidden, intervals),
-    ...set("not_the_world", "ipv4_addr", [...notTheWorld, ...site.forbidden], intervals),
+    ...set("not_the_world", "ipv4_addr", [...notTheWorld, ...site.forbidden, ...site.uePools], intervals),
     ...set(
       "egress",
       "ifname",
@@ -132,7 +134,7 @@ export function renderFirewall(site: FirewallSite, instances: readonly FirewallI
       drop("", "not to the world").trim(),
     ]),
     ...(egress
-      ? chain("masquerade", [
+      ? chain("to_world", [
           hook("nat", "postrouting priority srcnat"),
           `oifname ${quoted(egress)} ip saddr ${site.platform} masquerade`,
         ])

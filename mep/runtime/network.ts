@@ -30,8 +30,6 @@ const ITS_MAC = "02:fd:61:00:00:02";
 export interface NetworkSite extends FirewallSite {
   /** The appliance's own address toward apps: what it asks instances from. */
   ownAddress: string;
-  /** IPv4 prefixes of UEs, as far as they are known. */
-  uePools: readonly string[];
 }
 
 export const namespacePath = (name: string): string => `/run/netns/${NAMESPACE}${name}`;

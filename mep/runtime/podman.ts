@@ -197,11 +197,13 @@ export class Podman {
 
   #isTidying(name: string): boolean {
     const { storage } = this.#places;
-    return commandLines().some(
-      (words) =>
-        words.includes(storage) &&
-        (words.includes("cleanup") || (words[0]?.endsWith("conmon") && words[words.indexOf("-n") + 1] === name)),
-    );
+    return commandLines().some((words) => {
+      const [program = ""] = words;
+      if (!words.includes(storage)) return false;
+      // The monitor's command line names what it is going to start, for every container.
+      if (program.endsWith("conmon")) return words[words.indexOf("-n") + 1] === name;
+      return program.endsWith("podman") && words.includes("cleanup");
+    });
   }
 
   async names(): Promise<string[]> {

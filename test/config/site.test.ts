@@ -123,6 +123,29 @@ mep: { mp1: { listen: 10.60.0.1:8091 }, dns: { listen: 10.60.0.1:53, upstream: [
   assert.equal(config.protect, ["198.18.0.0/15", "192.0.2.0/24", "10.60.0.1/32"], "the appliance's own is protected");
 });
 
+test("B7: networks of app instances are two, of IPv4, and nobody else's", () => {
+  const at = (apps: string) => `site: { name: a, stateDir: /var/lib/offramp }
+dataplanes: [{ name: s1, access: acc0, core: cor0, uePools: [10.45.0.0/16] }]
+apps: { interface: apps0, address: 10.60.0.1/24 }
+mep: { apps: ${apps} }
+`;
+  const config = parseSite(at("{ tof: 10.61.0.0/24, platform: 10.62.0.0/24, egress: wan0 }"));
+  assert.equal(config.backend.apps?.instances, { tof: "10.61.0.0/24", platform: "10.62.0.0/24" });
+  assert.equal(errorsOf(at("{ tof: 10.45.7.0/24, platform: 10.60.0.0/16, egress: acc0 }")), [
+    "site.yaml:4:21: mep.apps.tof overlaps 10.45.0.0/16 of dataplanes[0].uePools: give a prefix that nobody has",
+    "site.yaml:4:45: mep.apps.platform overlaps 10.60.0.0/24 of the apps' network: give a prefix that nobody has",
+    'site.yaml:4:67: mep.apps.egress "acc0" is a data plane\'s: the world is reached another way',
+  ]);
+  assert.equal(errorsOf(at("{ tof: 10.61.0.0/30, platform: '2001:db8::/64' }")), [
+    "site.yaml:4:21: mep.apps.tof must be an IPv4 prefix of 16 to 29 bits",
+    "site.yaml:4:45: mep.apps.platform must be an IPv4 prefix of 16 to 29 bits",
+  ]);
+  assert.equal(errorsOf(at("{ tof: 10.61.0.0/24, platform: 10.61.0.0/25 }").replace(/^apps.*\n/m, "")), [
+    'site.yaml:3:14: mep.apps needs "apps": instances reach the platform at its address',
+    "site.yaml:3:45: mep.apps.platform overlaps 10.61.0.0/24 of mep.apps.tof: give a prefix that nobody has",
+  ]);
+});
+
 test("all errors are given at once, each with line and column and what to do", () => {
   assert.equal(
     errorsOf(`site: { name: lab 1, stateDir: var }

@@ -2,7 +2,7 @@
  * Do the adapters become a wire, does the plumbing lead where it should, and is all as found afterwards?
  */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -91,6 +91,28 @@ test("what apps send to UEs goes to the return veth, what is for the apps' prefi
   assert.match(features("ofr-ret"), /tcp-segmentation-offload: off/);
   assert.is(networkOf("10.60.7.1", 20), "10.60.0.0/20");
   assert.is(networkOf("2001:db8:60::1", 64), "2001:db8:60::/64");
+});
+
+test("B7: replies of apps that run on the appliance go to the return veth, what is for them to them", async () => {
+  const apps = { interface: "apps0", address: "10.60.0.1/24" };
+  const instances = { tof: "10.61.0.0/24", platform: "10.62.0.0/24" };
+  ip("link add oat-1 type veth peer name tof1");
+  ip("link add oap-1 type veth peer name mep1");
+  for (const port of ["oat-1", "oap-1"]) ip(`link set dev ${port} up`);
+  writeFileSync("/proc/sys/net/ipv4/conf/oat-1/forwarding", "1");
+  ip("route add 10.61.0.2/32 dev oat-1");
+  ip("route add 10.62.0.2/32 dev oap-1");
+  for (let i = 0; i < 2; i++) await routeReplies(found, { ...apps, instances }, 1464);
+  assert.match(ip("route get 10.45.0.2 from 10.61.0.2 iif oat-1"), /dev ofr-ret table 8090/);
+  assert.match(ip("route get 10.61.0.2 from 10.45.0.2 iif ofr-ret"), /dev oat-1/);
+  assert.match(ip("route get 10.61.0.2 from 10.60.0.1"), /dev oat-1/, "our own questions");
+  assert.match(ip("route get 10.62.0.2 from 10.60.0.1"), /dev oap-1/, "answers of Mp1");
+  assert.is(ip("rule show").match(/lookup 8090/g)?.length, 3);
+  await routeReplies(found, { ...apps, instances: { ...instances, tof: "10.63.0.0/24" } }, 1464);
+  assert.match(ip("rule show"), /from 10\.63\.0\.0\/24 lookup 8090/);
+  assert.not.match(ip("rule show"), /10\.61/);
+  await routeReplies(found, apps, 1464);
+  assert.is(ip("rule show").match(/808[678]:/g), null);
 });
 
 test("the slow port exists while it is open", async () => {

@@ -8,6 +8,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { AsFound } from "../../dataplane/ebpf/netdev.ts";
+import { makeVeths, routeReplies } from "../../dataplane/ebpf/plumbing.ts";
 import { HostRuntime, type HostRuntimeConfig } from "../../mep/runtime/host-runtime.ts";
 import type { InstanceSpec } from "../../mep/runtime/runtime.ts";
 import { ip } from "../ebpf/namespace.ts";
@@ -15,13 +17,16 @@ import { until } from "../lab/netns.ts";
 
 export const ownAddress = "10.60.0.1";
 
-/** The appliance without a data plane: its adapter toward apps, its return port, and a way to the world. */
-export function makeAppliance(): void {
-  ip("link add ofr-ret type veth peer name ofr-retx");
+/** The appliance without programs: its adapter toward apps, and the return port with the data plane's own routing. */
+export async function makeAppliance(): Promise<void> {
+  const directory = stateDirectory();
+  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
   ip("link add apps0 type veth peer name apps0x");
-  for (const port of ["ofr-ret", "ofr-retx", "apps0", "apps0x"]) ip(`link set dev ${port} up`);
-  ip(`addr add ${ownAddress}/24 dev apps0`);
-  execFileSync("sysctl", ["-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.ofr-ret.forwarding=1"]);
+  ip("link set dev apps0x up");
+  const found = new AsFound(join(directory, "as-found.json"));
+  await makeVeths(found, 1464);
+  const instances = { tof: "10.61.0.0/24", platform: "10.62.0.0/24" };
+  await routeReplies(found, { interface: "apps0", address: `${ownAddress}/24`, instances }, 1464);
 }
 
 export const stateDirectory = (): string => mkdtempSync(join(tmpdir(), `ofr-${process.pid}-runtime-`));
@@ -36,7 +41,7 @@ export function configOf(stateDir: string, more: Partial<HostRuntimeConfig["site
       ownAddress,
       servers: [{ protocol: "tcp", address: ownAddress, port: 8091 }],
       platform: "10.62.0.0/24",
-      forbidden: ["198.18.0.0/15", "10.45.0.0/16", "10.60.0.0/24", "10.61.0.0/24", "10.62.0.0/24"],
+      forbidden: ["198.18.0.0/15", "10.60.0.0/24", "10.61.0.0/24", "10.62.0.0/24"],
       uePools: ["10.45.0.0/16"],
       ...more,
     },

@@ -14,7 +14,7 @@ import { configOf, left, makeAppliance, refused, said, specOf, stateDirectory, w
 import { testImage } from "./oci.ts";
 
 inNamespace(fileURLToPath(import.meta.url));
-makeAppliance();
+await makeAppliance();
 
 const images = stateDirectory();
 const image = testImage(images);
