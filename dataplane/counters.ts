@@ -5,7 +5,7 @@
  * trace lines and docs/counters.md are made from it. The order is the index in the kernel's `counters` map, so names
  * are only ever added at the end.
  *
- * `kind`: `pass` went to the opposite port untouched, `take` left its tunnel, `reply` was put back into a tunnel,
+ * `kind`: `pass` went to the opposite port untouched, `take` left its way, mostly without its tunnel, `reply` was put back into a tunnel,
  * `drop` went nowhere, `slow` went to the control plane, `chain` went to a function of a chain, `note` is counted beside one of the others.
  */
 export type CounterKind = "pass" | "take" | "reply" | "drop" | "slow" | "chain" | "note";
@@ -59,11 +59,15 @@ export const counters: readonly CounterName[] = [
   c("drop_no_downlink", "drop", "a reply whose downlink is unknown while nobody can hold it"),
   c("drop_not_ip", "drop", "not IP, on the apps' side"),
   c("drop_reply_malformed", "drop", "a malformed packet from the apps' side"),
-  c("drop_too_big", "drop", "a reply that exceeds the access MTU; answered with ICMP where that is due"),
+  c(
+    "drop_too_big",
+    "drop",
+    "longer than the way that it has to go takes; a reply is answered with ICMP where that is due",
+  ),
   c("drop_fragment", "drop", "a fragment of a taken flow that could not be put together"),
   c("drop_taken_malformed", "drop", "a packet of a taken flow that no longer makes sense"),
   c("drop_unknown_ue", "drop", "a ping for an unknown UE"),
-  c("drop_redirect", "drop", "the egress port is gone"),
+  c("drop_redirect", "drop", "the egress port is gone, or its next hop is not found any more"),
   c("drop_slow_malformed", "drop", "a frame on the slow port that the program does not know"),
   c("note_learnt", "note", "a tunnel was learnt"),
   c("note_moved", "note", "a session moved to another base station"),
@@ -91,4 +95,10 @@ export const counters: readonly CounterName[] = [
   c("note_not_mirrored", "note", "no copy was made: the mirror's adapter is gone, or the frame has several buffers"),
   c("take_dns", "take", "a query for a name that the platform's name server answers, taken out of its tunnel"),
   c("pass_dns_aside", "pass", "such a query while the name server does not answer: the UE's own resolver does"),
+  c("take_forwarded", "take", "handed to an output with its tunnel, either way"),
+  c(
+    "pass_no_way",
+    "pass",
+    "its rule's output has no way for it: the next hop is not found, or the tunnel end is of the other family",
+  ),
 ];

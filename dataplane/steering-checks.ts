@@ -4,7 +4,8 @@
  * Who makes rules asks here first, so that what is refused is refused by field, before anything is applied. Fields are those
  * of `SteeringRule`: `match.direction`, `output.tunnel.destination`.
  */
-import { type Copy, copiesOf, type Outlet, type SteeringRule } from "./steering.ts";
+import { DataplaneError } from "./dataplane.ts";
+import { type Copy, copiesOf, type Outlet, type Steering, type SteeringRule } from "./steering.ts";
 
 export interface Misfit {
   field: string;
@@ -24,6 +25,9 @@ function outletMisfits(outlet: Outlet, at: string): Misfit[] {
   }
   if (port === undefined && address === undefined && tunnel === undefined) {
     found.push({ field: `${at}.port`, message: "is required where neither address nor tunnel says where packets go" });
+  }
+  if (outlet.sourceMac !== undefined && mac === undefined && address === undefined && tunnel === undefined) {
+    found.push({ field: `${at}.sourceMac`, message: "goes with mac, address or tunnel" });
   }
   if (tunnel?.source !== undefined && isV6(tunnel.source) !== isV6(tunnel.destination)) {
     found.push({ field: `${at}.tunnel.source`, message: "must be of the same family as the tunnel's destination" });
@@ -79,4 +83,12 @@ export function misfits(rule: SteeringRule): Misfit[] {
   }
   for (const [at, copy] of copies) if (copy) found.push(...outletMisfits(copy, at));
   return found;
+}
+
+/** @throws DataplaneError naming rule and field */
+export function demandFit({ rules }: Steering): void {
+  for (const rule of rules) {
+    const [misfit] = misfits(rule);
+    if (misfit) throw new DataplaneError(`rule ${rule.name}: ${misfit.field} ${misfit.message}`, rule.name);
+  }
 }

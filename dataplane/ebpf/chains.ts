@@ -139,7 +139,8 @@ export function renderChains(
       treatmentCodec.encode({
         chain_up: chain ? walk(chain.uplink, false) : c.CHAIN_NONE,
         chain_down: chain ? walk(chain.downlink, true) : c.CHAIN_NONE,
-        mirror: copies.uplink ? mirror(copies.uplink) : 0,
+        mirror_up: copies.uplink ? mirror(copies.uplink) : 0,
+        mirror_down: copies.downlink ? mirror(copies.downlink) : 0,
         flags: bypassed(chain),
         rate_up: perOctet(treatment.rate?.uplink),
         rate_down: perOctet(treatment.rate?.downlink),

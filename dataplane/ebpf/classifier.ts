@@ -20,17 +20,18 @@ import {
   normalise,
   ruleFamily,
 } from "../space.ts";
-import type { Copy, Endpoint, Match, Outlet, SteeringRule } from "../steering.ts";
+import type { Copy, Endpoint, Match, SteeringRule } from "../steering.ts";
 import * as c from "./consts.ts";
 import { endpointSlots, isUp } from "./endpoints.ts";
 import type { Entry, Outcome } from "./image.ts";
+import { leavesWhole } from "./outlet-record.ts";
 
 /** What rendering has to be told: the places of things that have one already. */
 export interface Places {
   /** Index in `next_hops` of an endpoint. */
   nextHop(endpoint: string): number;
-  /** Index in `next_hops` of an output of `route`. Absent: the apps' network for all. */
-  output?(output: Outlet): number;
+  /** Index in `next_hops` of a rule's output. Absent: the apps' network for all. */
+  output?(rule: SteeringRule): number;
   /** Number of a mirror. Absent: there are none. */
   mirror?(copy: Copy): number;
   /** Index of a data plane; undefined for a name that is not known: its rules match nothing there. */
@@ -41,7 +42,7 @@ const actions = {
   pass: c.ACTION_PASS,
   take: c.ACTION_TAKE,
   route: c.ACTION_ROUTE,
-  forward: c.ACTION_ROUTE,
+  forward: c.ACTION_FORWARD,
   drop: c.ACTION_DROP,
 } as const;
 
@@ -82,18 +83,25 @@ export function ruleBox(rule: SteeringRule, places: Places): Box {
   return box;
 }
 
-/** The short way of flows that are cached pushes no tag. */
-const isTreated = ({ treatment, output }: SteeringRule): boolean =>
-  treatment !== undefined || output?.vlan !== undefined;
+/** More has to be done with its packets than the short way does, or `deliver` for an endpoint. */
+const isTreated = (rule: SteeringRule): boolean => {
+  const { treatment, output } = rule;
+  const { vlan, address, tunnel } = output ?? {};
+  return leavesWhole(rule) || [treatment, vlan, address, tunnel].some((member) => member !== undefined);
+};
 
 function outcomeOf(rule: SteeringRule, places: Places): Outcome {
   const flags =
     (rule.appInitiated ? c.RULE_APP_INITIATED : 0) |
     (isTreated(rule) ? c.RULE_TREATED : 0) |
+    (rule.match.direction ? c.RULE_DIRECTED : 0) |
     (rule.affinity === "ue" ? c.RULE_BY_UE : 0);
-  const outcome = { id: rule.id, service: rule.service, action: actions[rule.action], flags };
+  const action = leavesWhole(rule) ? c.ACTION_FORWARD : actions[rule.action];
+  const outcome = { id: rule.id, service: rule.service, action, flags };
   if (rule.action === "pass") return rule.treatment ? { ...outcome, action: c.ACTION_THROUGH } : outcome;
-  if (rule.action === "route") return { ...outcome, next_hop: rule.output ? (places.output?.(rule.output) ?? 0) : 0 };
+  if (rule.action === "route" || rule.action === "forward") {
+    return { ...outcome, next_hop: rule.output ? (places.output?.(rule) ?? 0) : 0 };
+  }
   if (rule.action === "drop") return outcome;
   const up = rule.endpoints?.filter(isUp) ?? [];
   // Nobody is there to take it: the rule stands aside, and those below it as well.

@@ -45,12 +45,24 @@ export const ACTION_ROUTE = 2;
 export const ACTION_REPLY = 3;
 export const ACTION_DROP = 4;
 export const ACTION_THROUGH = 5;
+export const ACTION_FORWARD = 6;
 
 export const RULE_APP_INITIATED = 1;
 export const RULE_TREATED = 2;
 export const RULE_BY_UE = 4;
+export const RULE_DIRECTED = 8;
+
+export const OUTLET_PLAIN = 0;
+export const OUTLET_GRE = 1;
+export const OUTLET_GTPU = 2;
+export const OUTLET_V6 = 1;
+export const OUTLET_UNKNOWN = 2;
+export const OUTLET_AS_IS = 4;
+export const OUTLET_OWN_MACS = 8;
+export const OUTLET_STRIP = 16;
 
 export const RULES_SIGNALLING = 2;
+export const RULES_DIRECTED = 4;
 
 export const LEVELS_MAX = 11;
 export const DIMENSIONS = 17;

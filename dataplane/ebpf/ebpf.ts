@@ -27,6 +27,7 @@ import {
 } from "../dataplane.ts";
 import type { Monitor, MonitorFilter, SeenPacket } from "../monitor.ts";
 import type { Names, Steering } from "../steering.ts";
+import { demandFit } from "../steering-checks.ts";
 import type { Trial, TrialRequest } from "../trial.ts";
 import { applyRules, Buckets } from "./apply.ts";
 import { xdpDetach, xdpQuery } from "./bpf-object.ts";
@@ -140,7 +141,7 @@ export class EbpfDataplane implements Dataplane {
       this.#cacheFor();
       this.#treatments = new Treatments(kernel, vxlan, apps ? (await linkOf(apps.interface)).mtu : 1500);
       this.#nextHops = new NextHops(kernel, through, apps && (await wiring.direct(apps)));
-      this.#outlets = new Outlets(wiring, this.#nextHops);
+      this.#outlets = new Outlets(wiring, this.#nextHops, apps?.interface);
       for (const plane of wiring.planes.values()) await wiring.probe(plane, left);
       for (const index of strays) {
         if (!wiring.planeAt(index)) wiring.forget(index);
@@ -314,6 +315,7 @@ export class EbpfDataplane implements Dataplane {
 
   async apply(steering: Steering): Promise<void> {
     const { kernel } = this.#running();
+    demandFit(steering);
     const outlets = this.#outlets!;
     await outlets.prepare(steering);
     const parts = [this.#nextHops!, this.#buckets!, this.#treatments!] as const;
@@ -339,8 +341,8 @@ export class EbpfDataplane implements Dataplane {
     return {
       nextHop: (address) => this.#nextHops!.indexOf(address),
       dataplane: (name) => this.#wiring.planes.get(name)?.index,
-      output: (output) => this.#outlets!.output(output),
-      mirror: (mirror) => this.#outlets!.mirror(mirror),
+      output: (rule) => this.#outlets!.output(rule),
+      mirror: (copy) => this.#outlets!.mirror(copy),
     };
   }
 
@@ -433,6 +435,7 @@ export class EbpfDataplane implements Dataplane {
   async collect(): Promise<{ sessions: number; flows: number }> {
     const { collector } = this.#running();
     void this.#nextHops?.keepAlive();
+    void this.#outlets?.keepAlive();
     return collector.collect();
   }
 

@@ -5,6 +5,7 @@
  *
  *   maps       the first load, with `read_clock` alone: makes all maps, or takes those that an earlier run left
  *   appliance  from_apps, from_pinger, from_slow …: once
+ *   copier     copy_tunnelled, copy_bare with the constant MIRROR: once per mirror that changes its copies
  *   data plane access and core (or shared, or ether_access and ether_core), with the constant DATAPLANE: once per data plane
  *
  * Nothing is pinned: an attached program holds its maps. An earlier run's maps are found by asking the adapters for their
@@ -33,7 +34,7 @@ import { clock, root, rulesHeader, slots } from "./layout.ts";
 /** Programs of the appliance as a whole count here: DATAPLANE of their load. */
 export const APPLIANCE = MAX_DATAPLANES - 1;
 const FROM_SLOW_REPLY = MAX_DATAPLANES;
-export const APPLIANCE_PROGRAMS = ["from_apps", "from_pinger", "from_slow", "from_slow_reply", "mirror_plain"];
+export const APPLIANCE_PROGRAMS = ["from_apps", "from_pinger", "from_slow", "from_slow_reply"];
 
 /** The compiled object, wherever this file runs from (source or dist/). */
 export function objectPath(name: string): string {
@@ -163,6 +164,7 @@ export class Kernel {
   private readonly path = objectPath("offramp.bpf.o");
   /** Names of data planes whose programs are in force, by index. */
   private readonly loaded = new Map<number, BpfObject>();
+  private readonly copiers = new Map<number, BpfObject>();
   private clockAt: { jiffies: number; time: number } = { jiffies: 0, time: 0 };
   private readonly mapsObject: BpfObject;
   private readonly masks: Record<string, number>;
@@ -205,12 +207,12 @@ export class Kernel {
     this.map("from_slow_programs").update(FROM_SLOW_REPLY, fdOf(this.appliance.program("from_slow_reply")));
   }
 
-  private load(dataplane: number, programs: string[]): BpfObject {
+  private load(dataplane: number, programs: string[], more: Record<string, number> = {}): BpfObject {
     const reuse = new Map([...this.mapsObject.maps].filter(([name]) => !name.endsWith(".rodata")));
     const object = BpfObject.load(this.path, {
       reuse,
       programs,
-      constants: { DATAPLANE: dataplane, HZ: this.hz, ...this.masks },
+      constants: { DATAPLANE: dataplane, HZ: this.hz, ...this.masks, ...more },
     });
     this.objects.push(object);
     return object;
@@ -222,6 +224,17 @@ export class Kernel {
 
   program(name: string): Program {
     return this.appliance.program(name);
+  }
+
+  /** Programs that change the copies of one mirror, loaded on first use: of frames in a tunnel, and of others. */
+  copier(mirror: number): { tunnelled: Program; bare: Program } {
+    const names = ["copy_tunnelled", "copy_bare"];
+    let object = this.copiers.get(mirror);
+    if (!object) {
+      object = this.load(APPLIANCE, names, { MIRROR: mirror });
+      this.copiers.set(mirror, object);
+    }
+    return { tunnelled: object.program("copy_tunnelled"), bare: object.program("copy_bare") };
   }
 
   /** The programs of one data plane, loaded on first use. */

@@ -108,10 +108,22 @@ export const flow = struct("flow", {
 
 export const nextHop = struct("next_hop", { port: u16, vlan: be16, destination: bytes(6), source: bytes(6) });
 
+export const outlet = struct("outlet", {
+  source: addr,
+  destination: addr,
+  mtu: u32,
+  vlan: be16,
+  kind: u8,
+  flags: u8,
+  mac: bytes(12),
+  unused: u32,
+});
+
 export const treatment = struct("treatment", {
   chain_up: u32,
   chain_down: u32,
-  mirror: u32,
+  mirror_up: u16,
+  mirror_down: u16,
   flags: u32,
   rate_up: u64,
   rate_down: u64,
@@ -332,6 +344,7 @@ export const structs = [
   flowKey,
   flow,
   nextHop,
+  outlet,
   treatment,
   hop,
   vtep,

@@ -65,7 +65,7 @@ export class NextHops implements NextHopIndex {
     return this.indices.get(endpoint) ?? this.take(endpoint, this.through);
   }
 
-  private take(name: string, hop: Hop): number {
+  private take(name: string, hop: Hop, before?: (index: number) => void): number {
     const map = this.kernel.map("next_hops");
     let index = this.indices.size + 1;
     if (index >= map.maxEntries) {
@@ -75,16 +75,24 @@ export class NextHops implements NextHopIndex {
       this.direct.delete(free[0]);
       index = free[1];
     }
+    before?.(index);
     this.indices.set(name, index);
     map.update(index, nextHop.encode(hop));
     return index;
   }
 
-  /** A way that is given: this name leads there from now on. @throws DataplaneError when all places are taken */
-  place(name: string, hop: Hop): void {
+  /**
+   * A way that is given: this name leads there from now on. `before` is told the place, before anything leads there.
+   * @throws DataplaneError when all places are taken
+   */
+  place(name: string, hop: Hop, before?: (index: number) => void): void {
     const index = this.indices.get(name);
-    if (index === undefined) this.take(name, hop);
-    else this.kernel.map("next_hops").update(index, nextHop.encode(hop));
+    if (index === undefined) {
+      this.take(name, hop, before);
+    } else {
+      before?.(index);
+      this.kernel.map("next_hops").update(index, nextHop.encode(hop));
+    }
     this.fixed.set(name, hop);
   }
 

@@ -28,11 +28,13 @@ import {
   MAYBE_TREATED_HOST,
   MAYBE_V6,
   PREFIX_PROTECTED,
+  RULES_DIRECTED,
   RULES_SIGNALLING,
   RULES_THROUGH,
 } from "./consts.ts";
 import { type Entry, IMAGE_MOST, renderImage } from "./image.ts";
 import { prefixKey } from "./layout.ts";
+import { leavesWhole } from "./outlet-record.ts";
 import { TooLarge } from "./vectors.ts";
 
 export const BUCKETS = 131072;
@@ -59,12 +61,15 @@ export function renderRules(steering: Steering, places: Places, most = IMAGE_MOS
   let flags = signalling(rules) ? RULES_SIGNALLING : 0;
   for (const rule of rules) {
     if (!acts(rule) || !isAboutPackets(rule.match)) continue;
-    markRule(rule, bucket, host, RULE_MARKS);
-    if (rule.action === "pass") {
+    const { direction } = rule.match;
+    if (direction !== "downlink") markRule(rule, bucket, host, RULE_MARKS);
+    // The core's packets are looked at.
+    if (direction !== "uplink" && (direction || rule.action === "pass" || leavesWhole(rule))) {
       markRule(rule, bucket, host, TREATED_MARKS);
       flags |= RULES_THROUGH;
     }
   }
+  if (rules.some(({ match }) => match.direction)) flags |= RULES_DIRECTED;
   const uplink = rules.map((rule) => uplinkEntry(rule, places));
   const app = rules.flatMap((rule) => (rule.appInitiated ? appEntries(rule, places) : []));
   const larger = Math.max(rules.length, app.length);

@@ -31,6 +31,8 @@ export const shared: readonly string[] = [
   "prefixes",
   "treatments",
   "mirrors",
+  "outlets",
+  "copies",
   "hops",
   "vtep",
   "next_hops",

@@ -16,6 +16,7 @@ USE(flow_key);
 USE(flow);
 USE(next_hop);
 USE(treatment);
+USE(outlet);
 USE(hop);
 USE(vtep);
 USE(root);

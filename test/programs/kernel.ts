@@ -21,6 +21,7 @@ import { renderEvent } from "../../dataplane/ebpf/events.ts";
 import { emptyImage } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
 import { nameKey, renderServer } from "../../dataplane/ebpf/names.ts";
+import { isFound, leavesWhole, renderOutput } from "../../dataplane/ebpf/outlet-record.ts";
 import { Ring } from "../../dataplane/ebpf/ring.ts";
 import { lpmKey, renderRules } from "../../dataplane/ebpf/rules.ts";
 import type { Names, SteeringRule } from "../../dataplane/steering.ts";
@@ -129,6 +130,7 @@ export class Kernel {
   private steering: SteeringRule[] = [];
   private treated: number[] = [];
   generation = 0;
+  resolves = true; // next hops of outputs are found
   settings: Settings = defaults;
 
   constructor() {
@@ -143,8 +145,7 @@ export class Kernel {
       this.told.push(layout.event.decode(record));
       this.names.push(renderEvent(record, () => "")?.type ?? "unknown");
     });
-    const slow = this.object.map("from_slow_programs");
-    slow.update(c.MAX_DATAPLANES, u32(this.object.program("from_slow_reply").fd));
+    this.object.map("from_slow_programs").update(c.MAX_DATAPLANES, u32(this.object.program("from_slow_reply").fd));
     this.object.map("slot_state").update(0, layout.slots.encode({ layout: c.LAYOUT_VERSION }));
     this.inner = imageMap(new Uint8Array(ROOM));
     this.object.map("rules").update(0, u32(this.inner.fd));
@@ -231,14 +232,18 @@ export class Kernel {
     const rendered = renderRules(steering, {
       nextHop: hop,
       dataplane: (name) => dataplanes.indexOf(name),
-      output: ({ vlan = 0 }) => hop(`output ${vlan}`),
+      output: (rule) => {
+        if (this.endpoints.length === 0) hop("routing");
+        const index = hop(`output ${leavesWhole(rule)} ${JSON.stringify(rule.output)}`);
+        this.setOutlet(index, rule);
+        return index;
+      },
     });
     this.setChains(hop);
     new Uint8Array(this.inner.memory()).fill(0).set(rendered.image);
     for (let i = 0; i < Math.max(1, this.endpoints.length); i++) {
       const { dst, src } = hopMac(i + 1);
-      const vlan = Number(/^output (\d+)$/.exec(this.endpoints[i] ?? "")?.[1] ?? 0);
-      const value = { port: c.PORT_APPS, vlan, destination: octetsOf(dst), source: octetsOf(src) };
+      const value = { port: c.PORT_APPS, vlan: 0, destination: octetsOf(dst), source: octetsOf(src) };
       this.object.map("next_hops").update(i, layout.nextHop.encode(value));
     }
     this.generation++;
@@ -265,6 +270,16 @@ export class Kernel {
     this.object.map("name_server").update(0, layout.nameServer.encode(value));
     const header = layout.rulesHeader.decode(this.value("rules_state", 0));
     this.object.map("rules_state").update(0, layout.rulesHeader.encode({ ...header, names: names.length > 0 ? 1 : 0 }));
+  }
+
+  /** Where a next hop is to be found, it is `hopMac`, if any; our own address is 10.60.0.1 or 2001:db8:60::1. */
+  private setOutlet(index: number, rule: SteeringRule): void {
+    const { dst: nextHop, src: mac } = hopMac(index + 1);
+    const { output = {} } = rule;
+    const found = this.resolves && (isFound(output) || !leavesWhole(rule));
+    const source = output.tunnel?.destination.includes(":") ? "2001:db8:60::1" : "10.60.0.1";
+    const way = { mac, mtu: 1500, source, ...(found && { nextHop }) };
+    this.object.map("outlets").update(index, renderOutput(output, leavesWhole(rule), way));
   }
 
   /** Functions get next hops behind the endpoints. */
@@ -349,10 +364,8 @@ export class Kernel {
     const notes = Object.keys(ran.counted).filter((name) => name.startsWith("note_"));
     if (expected.notes && expected.notes.join() !== notes.join())
       problems.push(`notes: ${expected.notes.join() || "none"} -> ${notes.join() || "none"}`);
-    if (problems.length > 0)
-      throw new Error(
-        `(expected -> actual)\n${problems.join("\n")}\nin\n${describe(frame)}\nout\n${describe(ran.frame)}`,
-      );
+    const seen = () => `${problems.join("\n")}\nin\n${describe(frame)}\nout\n${describe(ran.frame)}`;
+    if (problems.length > 0) throw new Error(`(expected -> actual)\n${seen()}`);
     const out = expected.out ?? (expected.counter.startsWith("pass_") ? "same" : undefined);
     if (out !== undefined) sameFrame(ran.frame, out === "same" ? frame : out, expected.counter);
     return ran;

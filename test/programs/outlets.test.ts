@@ -75,7 +75,7 @@ test("A17: an output with a VLAN id gets the tag pushed, each time; one without 
     const inner: f.Layers = [f.ip(ue, route), f.udp({ sport: 1234, dport: 9 }), f.payload("out")];
     const tag = vlan === undefined ? [] : f.vlan(vlan);
     for (let n = 0; n < 3; n++) {
-      const out = f.frame([f.eth(hopMac(1)), tag, inner]);
+      const out = f.frame([f.eth(hopMac(2)), tag, inner]);
       k.expect("access", up(inner), { counter: "take_routed", verdict: "redirect", out });
     }
   }

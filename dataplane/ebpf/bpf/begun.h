@@ -1,4 +1,4 @@
-/* Does the core begin a flow that stays in its tunnel with a treatment?
+/* Does the core begin a flow that stays in its tunnel: with a treatment, or forwarded?
  *
  * Rules are written as the uplink sees them: the packet is looked up as if the UE had answered it in its own uplink tunnel.
  * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
@@ -13,7 +13,7 @@ INLINE int is_begun_before(const struct flow *f)
 {
 	struct rules_header *h = rules_head();
 
-	return f->flags & FLOW_BEGUN && h && f->generation != h->generation;
+	return f->action == ACTION_THROUGH && f->flags & FLOW_BEGUN && h && f->generation != h->generation;
 }
 
 /* May this packet be decided, in spite of the uplink entry that its flow has? Forgets what is out of date. */
@@ -43,7 +43,7 @@ GLOBAL int is_undecided(struct packet *p)
 	return 1;
 }
 
-/* Does the packet meet a rule that treats what passes? Returns 1 + its session; the outcome is in this CPU's struct lookup.
+/* Does the packet meet a rule that treats what passes, or forwards it? Returns 1 + its session; the outcome is in this CPU's struct lookup.
  * `own`: the downlink bearer that it came in, ~0 on Ethernet. */
 GLOBAL __u32 find_begun(struct packet *p, __u32 own)
 {
@@ -66,7 +66,11 @@ GLOBAL __u32 find_begun(struct packet *p, __u32 own)
 			return 0;
 	}
 	struct lookup *l = lookup_here();
-	return find_rule(p, FIND_CORE, index) && l && l->outcome.action == ACTION_THROUGH ? index + 1 : 0;
+	if (!find_rule(p, FIND_CORE, index) || !l || !keeps_tunnel(l->outcome.action) || l->outcome.flags & RULE_DIRECTED)
+		return 0;
+	if (l->outcome.action == ACTION_FORWARD && !has_way(l->outcome.next_hop, ACTION_FORWARD, p))
+		return 0;
+	return index + 1;
 }
 
 /* Enters the flow by the outcome in this CPU's struct lookup. Returns 0 when there is no room. */
@@ -88,7 +92,8 @@ GLOBAL int enter_begun(struct packet *p, struct config *cfg, __u32 own, __u32 in
 	f->destination = up->key.endpoint;
 	f->teid = up->key.teid;
 	f->link = up->key.link & ~(1u << 24);
-	f->action = ACTION_THROUGH;
+	f->action = l->outcome.action;
+	f->next_hop = l->outcome.next_hop;
 	f->flags = FLOW_BEGUN | (l->outcome.flags & RULE_TREATED ? FLOW_TREATED : 0);
 	f->service = l->outcome.service;
 	f->rule = l->outcome.id;

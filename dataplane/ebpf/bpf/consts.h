@@ -88,12 +88,27 @@
 #define ACTION_REPLY 3 /* flow only: the way back */
 #define ACTION_DROP 4
 #define ACTION_THROUGH 5 /* stays in its tunnel, after what its service's treatment asks for */
+#define ACTION_FORWARD 6 /* leaves by an output with its tunnel, both ways */
 
 /* rule.flags */
 #define RULE_APP_INITIATED (1 << 0)
 #define RULE_TREATED (1 << 1) /* its service has a treatment */
 
 #define RULE_BY_UE (1 << 2)  /* a UE keeps to one endpoint, not a connection */
+#define RULE_DIRECTED (1 << 3) /* for one direction: decides each packet alone */
+
+/* outlet.kind */
+#define OUTLET_PLAIN 0
+#define OUTLET_GRE 1
+#define OUTLET_GTPU 2
+
+/* outlet.flags */
+#define OUTLET_V6 (1 << 0)       /* its tunnel's addresses are IPv6 */
+#define OUTLET_UNKNOWN (1 << 1)  /* the MAC address of its next hop is not known at the moment */
+#define OUTLET_AS_IS (1 << 2)    /* a frame that is not stripped leaves as it is */
+#define OUTLET_OWN_MACS (1 << 3) /* the frame keeps its MAC addresses */
+#define OUTLET_STRIP (1 << 4)    /* copies: without the GTP-U tunnel */
+
 /* treatment.rate_up, rate_down */
 #define RATE_SHIFT 20
 #define RATE_BURST_NS 50000000 /* what a service may send at once: this long at its rate, */
@@ -104,6 +119,7 @@
 /* rules_header.flags */
 #define RULES_THROUGH (1 << 0) /* some rule treats what stays in its tunnel: the core's packets are looked at */
 #define RULES_SIGNALLING (1 << 1) /* some rule is about GTP-U messages other than G-PDUs */
+#define RULES_DIRECTED (1 << 2)   /* some rule is for one direction */
 
 /* Dimensions of the classifier: the order of dataplane/space.ts, which says what each means. */
 #define DIMENSION_DESTINATION 0

@@ -5,38 +5,30 @@
 #define OFFRAMP_DELIVER_H
 
 #include "mirror.h"
+#include "outlet.h"
 #include "translate.h"
 
-/* The frame, an Ethernet header and the inner packet, goes to the endpoint or the apps' network. `t`: 0 where the flow has
- * no treatment. */
-INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t)
+/* The frame, an Ethernet header and the inner packet, goes to the endpoint, the apps' network or an output. `t`: 0 where
+ * the flow has no treatment. `where`: data plane << 16 | COUNTER_* that it counts as. */
+INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t, __u32 where)
 {
 	__u32 index = f->next_hop, length = p->inner_length;
 	struct next_hop *hop;
 
+	if (f->action == ACTION_ROUTE && f->flags & FLOW_TREATED && index)
+		return leave_by(ctx, index, 14, where, mirror_of(t, 0));
 	if (f->action == ACTION_TAKE && !translate(ctx, f, p, 1, 14, p->l4 - p->inner))
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
 	hop = bpf_map_lookup_elem(&next_hops, &index);
 	void *data = (void *)(long)ctx->data;
 	if (!hop || data + 14 > (void *)(long)ctx->data_end)
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-	if (hop->vlan) {
-		if (bpf_xdp_adjust_head(ctx, -4))
-			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-		data = (void *)(long)ctx->data;
-		if (data + 18 > (void *)(long)ctx->data_end)
-			return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-		*(__u16 *)(data + 12) = bpf_htons(ETH_P_8021Q);
-		*(__u16 *)(data + 14) = hop->vlan;
-		*(__u16 *)(data + 16) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	} else {
-		*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	}
+	*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	memcpy(data, hop->destination, 12);
-	int verdict = leave(ctx, hop->port, XDP_DROP, t);
-	if (verdict != XDP_REDIRECT) {
-		ends(ctx, COUNTER_DROP_REDIRECT, length);
-	}
+	ends_in(ctx, where >> 16, where & 0xffff, length);
+	int verdict = leave(ctx, hop->port, XDP_DROP, mirror_of(t, 0));
+	if (verdict != XDP_REDIRECT)
+		ends_in(ctx, where >> 16, COUNTER_DROP_REDIRECT, length);
 	return verdict;
 }
 

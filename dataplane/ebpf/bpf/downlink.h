@@ -15,6 +15,7 @@
 #include "ethernet.h"
 #include "meter.h"
 #include "mirror.h"
+#include "outlet.h"
 
 /* Is it the core's answer to a ping of ours? 0 no, 1 yes, 2 yes, through the claim's tunnel. */
 GLOBAL int ping_answer(struct xdp_md *ctx, struct packet *p, struct config *cfg)
@@ -118,7 +119,7 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 	struct flow *f = bpf_map_lookup_elem(&flows, &key);
 	if (!f || is_begun_before(f))
 		return UNDECIDED;
-	if (f->action != ACTION_THROUGH)
+	if (!keeps_tunnel(f->action))
 		return -1;
 	struct session *s = session_at(f->session);
 	if (!s || s->epoch != f->epoch)
@@ -139,6 +140,8 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 		clamp_mss(ctx, p->l4, chain_mss(t, ~0u, p->inner_v6));
 	if (t->flags & TREATMENT_BYPASS_DOWN)
 		count(COUNTER_NOTE_CHAIN_BYPASSED, 0);
+	if (f->action == ACTION_FORWARD)
+		return forward(ctx, p, f->next_hop, mirror_of(t, 1));
 	if (!t->chain_down)
 		return go_through(ctx, cfg, 0, t);
 	note_qfi(f, p);
@@ -147,10 +150,54 @@ GLOBAL int through_downlink(struct xdp_md *ctx, struct packet *p, struct config 
 	return to_function(ctx, p, t->chain_down, flow_entropy(ports_down(p)) << 8, DATAPLANE << 16 | COUNTER_CHAIN_DOWNLINK);
 }
 
-/* The same; a flow that the core begins is decided and entered before. */
+/* Is the first rule that this packet of the core meets one for the downlink? Then the verdict, else -1. */
+GLOBAL int downlink_alone(struct xdp_md *ctx, struct packet *p, struct config *cfg)
+{
+	if (!p || !cfg || parse_inner(ctx, p, 0, 0) || !follow_fragment(p, ~3) || !find_rule(p, FIND_DOWNLINK, 0))
+		return -1;
+	struct lookup *l = lookup_here();
+
+	if (!l || !(l->outcome.flags & RULE_DIRECTED))
+		return -1;
+	if (l->outcome.action == ACTION_PASS)
+		return pass_downlink(ctx, cfg, p, COUNTER_PASS_DOWNLINK);
+	struct flow *f = flow_alone(p);
+	if (!f)
+		return -1;
+	__u32 service = f->service, action = f->action, length = p->inner_length;
+	const struct treatment *t = treatment_of(f);
+	if (action != ACTION_THROUGH && action != ACTION_DROP && !has_way(f->next_hop, action, p))
+		return pass_downlink(ctx, cfg, p, COUNTER_PASS_NO_WAY);
+	if (t && action != ACTION_DROP && !within_rate(t, service, 1, length))
+		return drop(ctx, COUNTER_DROP_RATE);
+	count_service(service, 1, length);
+	if (capture_on())
+		capture_frame(ctx, p, action == ACTION_DROP ? COUNTER_DROP_RULE : taken_as(f), service, DATAPLANE * 2 + 1);
+	if (action == ACTION_DROP)
+		return drop(ctx, COUNTER_DROP_RULE);
+	if (action == ACTION_THROUGH)
+		return go_through(ctx, cfg, 0, t);
+	if (action == ACTION_FORWARD)
+		return forward(ctx, p, f->next_hop, mirror_of(t, 1));
+	__u32 index = f->next_hop;
+	if (!strip(ctx, p))
+		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
+	return leave_by(ctx, index, 14, DATAPLANE << 16 | COUNTER_TAKE_ROUTED, mirror_of(t, 1));
+}
+
+/* The same; a flow that the core begins is decided and entered before. Rules for the downlink alone come first where they
+ * are of higher priority. `own`: DOWNLINK_UNKNOWN in a tunnel that was not known before. */
+#define DOWNLINK_UNKNOWN (~0u - 1)
 INLINE int treat_downlink(struct xdp_md *ctx, struct packet *p, struct config *cfg, __u32 own)
 {
-	int verdict = through_downlink(ctx, p, cfg, own);
+	struct rules_header *h = rules_head();
+	int verdict = -1;
+
+	if (h && h->flags & RULES_DIRECTED)
+		verdict = downlink_alone(ctx, p, cfg);
+	if (verdict >= 0 || own == DOWNLINK_UNKNOWN)
+		return verdict;
+	verdict = through_downlink(ctx, p, cfg, own);
 
 	if (verdict == UNDECIDED && begin_through(p, cfg, own))
 		return through_downlink(ctx, p, cfg, own);
@@ -165,10 +212,9 @@ INLINE int downlink_ethernet(struct xdp_md *ctx, struct config *cfg, struct pack
 	int found = parse_ethernet(ctx, p, 0);
 	if (found != FOUND_GPDU)
 		return pass_downlink(ctx, cfg, p, found);
-	if (!station_cached(p, KIND_STATION_DOWN) && !confirm_station(ctx, p))
-		return pass_downlink(ctx, cfg, p, COUNTER_PASS_DOWNLINK);
+	int known = station_cached(p, KIND_STATION_DOWN) || confirm_station(ctx, p);
 	if (cfg->mode == MODE_OFFLOAD && maybe_of(&p->remote, p->inner_v6) & MAYBE_TREATED) {
-		int verdict = treat_downlink(ctx, p, cfg, ~0);
+		int verdict = treat_downlink(ctx, p, cfg, known ? ~0u : DOWNLINK_UNKNOWN);
 		if (verdict >= 0)
 			return verdict;
 	}
@@ -242,8 +288,9 @@ INLINE int downlink(struct xdp_md *ctx, struct config *cfg, struct packet *p)
 		if (!stale)
 			return drop(ctx, COUNTER_DROP_PINGER_ANSWER);
 	}
-	if (known && cfg->mode == MODE_OFFLOAD && maybe_of(&p->remote, p->inner_v6) & MAYBE_TREATED) {
-		int verdict = treat_downlink(ctx, p, cfg, bearer);
+	if ((known || counter == COUNTER_PASS_DOWNLINK) && !proof && cfg->mode == MODE_OFFLOAD &&
+	    maybe_of(&p->remote, p->inner_v6) & MAYBE_TREATED) {
+		int verdict = treat_downlink(ctx, p, cfg, known ? bearer : DOWNLINK_UNKNOWN);
 		if (verdict >= 0)
 			return verdict;
 	}

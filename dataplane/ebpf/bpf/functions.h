@@ -39,7 +39,7 @@ GLOBAL int back_to_core(struct xdp_md *ctx, struct packet *p, struct flow *f)
 		}
 	}
 	ends_in(ctx, dataplane, COUNTER_CHAIN_BACK, length);
-	int verdict = leave(ctx, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(dataplane), XDP_DROP, treatment_of(f));
+	int verdict = leave(ctx, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_CORE(dataplane), XDP_DROP, mirror_of(treatment_of(f), 0));
 	if (verdict != XDP_REDIRECT)
 		ends_in(ctx, dataplane, COUNTER_DROP_REDIRECT, length);
 	return verdict;
@@ -95,8 +95,7 @@ GLOBAL int end_uplink(struct xdp_md *ctx, struct packet *p, struct flow *f)
 
 	if (!s || (f->action != ACTION_TAKE && f->action != ACTION_ROUTE))
 		return drop(ctx, COUNTER_DROP_CHAIN_NO_FLOW);
-	ends_in(ctx, s->dataplane, taken_as(f), p->inner_length);
-	return deliver(ctx, p, f, treatment_of(f));
+	return deliver(ctx, p, f, treatment_of(f), s->dataplane << 16 | taken_as(f));
 }
 
 /* In the program of replies, not in one of its own behind a tail call: the kernel empties program arrays when the control

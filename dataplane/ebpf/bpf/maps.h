@@ -256,6 +256,22 @@ struct {
 	__type(value, struct next_hop);
 } next_hops SEC(".maps");
 
+/* How does a packet leave by this output? Index: as in `next_hops`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct outlet);
+} outlets SEC(".maps");
+
+/* How is the copy changed that leaves by this mirror? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_MIRRORS);
+	__type(key, __u32);
+	__type(value, struct outlet);
+} copies SEC(".maps");
+
 /* How does a packet get to the function with this VNI, and what comes behind it? (resized) */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -267,10 +267,9 @@ GLOBAL int take_query(struct xdp_md *ctx, struct packet *p)
 	struct flow *f = bpf_map_lookup_elem(&flows, &key);
 	if (!f)
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-	ends(ctx, COUNTER_TAKE_DNS, p->inner_length);
 	if (!strip(ctx, p))
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-	return deliver(ctx, p, f, 0);
+	return deliver(ctx, p, f, 0, DATAPLANE << 16 | COUNTER_TAKE_DNS);
 }
 
 #endif

@@ -9,12 +9,14 @@
  *   from_slow_uplink    its second half for frames of the access side, one per data plane (tail call)
  *   ether_from_slow     the same where the wire carries no tunnels
  *   from_slow_reply     its second half for replies (tail call)
- *   mirror_plain        on copies that leave by a mirror without their tunnel
+ *   copy_tunnelled      on copies that leave by a mirror, of frames in GTP-U; one load per mirror
+ *   copy_bare           on copies of other frames
  *   read_clock          by test run: what time is it in jiffies?
  *
  * docs/packet-path.md is the specification; test/model is a second implementation of it.
  * SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
  */
+#include "copy.h"
 #include "uplink.h"
 #include "downlink.h"
 #include "reply.h"
@@ -150,11 +152,17 @@ int from_apps(struct xdp_md *ctx)
 	return reply(ctx, 0);
 }
 
-/* Only by a device map: see mirror.h. */
+/* Only by a device map: see copy.h. */
 SEC("xdp/devmap")
-int mirror_plain(struct xdp_md *ctx)
+int copy_tunnelled(struct xdp_md *ctx)
 {
-	return without_tunnel(ctx);
+	return make_copy(ctx, 1);
+}
+
+SEC("xdp/devmap")
+int copy_bare(struct xdp_md *ctx)
+{
+	return make_copy(ctx, 0);
 }
 
 SEC("xdp.frags")

@@ -146,7 +146,7 @@ INLINE int into_tunnel(struct xdp_md *ctx, const struct config *cfg, struct pack
 		p->inner = frame_length(ctx) - length;
 		capture_frame(ctx, p, counter, service, dataplane * 2 + 1);
 	}
-	int verdict = leave(ctx, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_ACCESS(dataplane), XDP_DROP, treatment);
+	int verdict = leave(ctx, cfg->flags & CONFIG_SHARED ? PORT_RETURN : PORT_ACCESS(dataplane), XDP_DROP, mirror_of(treatment, 1));
 	if (verdict != XDP_REDIRECT)
 		ends_in(ctx, dataplane, COUNTER_DROP_REDIRECT, length);
 	return verdict;

@@ -135,6 +135,17 @@ struct next_hop {
 	__u8 source[6];
 };
 
+/* How a packet is changed that leaves by an output, or as a copy: see outlet.h. */
+struct outlet {
+	struct address source, destination; /* of the tunnel; source zero: OUTLET_GTPU leaves it */
+	__u32 mtu;                          /* of the adapter, without its Ethernet header; 0 any */
+	__u16 vlan;                         /* network order, 0 untagged */
+	__u8 kind;                          /* OUTLET_PLAIN … */
+	__u8 flags;                         /* OUTLET_V6 … */
+	__u8 mac[12];                       /* destination and source */
+	__u32 unused;
+};
+
 /* The classifier's image is an array of lines, 64 octets each (search.h). Its first two lines are roots: of the rules for
  * the uplink, and of those by which apps speak first. Numbers of lines count from the image's start. */
 struct root {
@@ -211,7 +222,8 @@ struct name_server { /* who answers for those names */
 struct treatment {
 	__u32 chain_up;   /* first function of the chain: key in `hops`, or CHAIN_* */
 	__u32 chain_down;
-	__u32 mirror;     /* number of the mirror: see `mirrors`; 0 none */
+	__u16 mirror_up;  /* numbers of its mirrors: see `mirrors`; 0 none */
+	__u16 mirror_down;
 	__u32 flags;      /* TREATMENT_* */
 	__u64 rate_up;    /* nanoseconds that an octet takes at its rate, RATE_SHIFT binary places; 0 no limit */
 	__u64 rate_down;

@@ -18,11 +18,13 @@
 #include "meter.h"
 #include "mirror.h"
 #include "names.h"
+#include "outlet.h"
 #include "signal.h"
 #include "ethernet.h"
 #include "owner.h"
 #include "capture.h"
 #include "fast.h"
+#include "fragment.h"
 
 INLINE int same_tunnel(const struct flow *f, const struct packet *p)
 {
@@ -30,11 +32,22 @@ INLINE int same_tunnel(const struct flow *f, const struct packet *p)
 	       same_address(&f->destination, &p->destination);
 }
 
-INLINE __u32 taken_as(const struct flow *f)
+/* Back to where it came from: the control plane still has the fragments as they arrived. */
+INLINE int pass_uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p, __u32 counter)
 {
-	if (f->action == ACTION_THROUGH)
-		return COUNTER_PASS_TREATED;
-	return f->action == ACTION_ROUTE ? COUNTER_TAKE_ROUTED : COUNTER_TAKE_UPLINK;
+	if (counter == COUNTER_DROP_RULE) {
+		count_service(p->service, 0, p->inner_length);
+		if (capture_on())
+			capture_frame(ctx, p, counter, 0, DATAPLANE * 2);
+		return drop(ctx, counter);
+	}
+	if (p->from_slow && slow(ctx, SLOW_FRAGMENT, DATAPLANE, 0, 0, p->token, SLOW_REASON_NOT_TAKEN)) {
+		ends(ctx, counter, 0);
+		return XDP_REDIRECT;
+	}
+	if (capture_on())
+		capture_frame(ctx, p, counter, 0, DATAPLANE * 2);
+	return wire(ctx, cfg, 1, counter);
 }
 
 /* The way of a flow that is not only passed: out of the tunnel and to the endpoint; or on in it. */
@@ -61,80 +74,26 @@ GLOBAL int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 			f->flags |= FLOW_RST;
 		if (p->tcp_flags & TCP_SYN)
 			clamp_mss(ctx, p->l4,
-				  chain_mss(t, f->action == ACTION_THROUGH ? ~0u : mss_limit(cfg, p->v6 ? 64 : 44, p->inner_v6),
-					    p->inner_v6));
+				  outlet_mss(f,
+					     chain_mss(t, keeps_tunnel(f->action) ? ~0u : mss_limit(cfg, p->v6 ? 64 : 44, p->inner_v6),
+						       p->inner_v6),
+					     p->inner_v6));
 	}
 	if (t && t->flags & TREATMENT_BYPASS_UP && !is_icmp_other(p))
 		count(COUNTER_NOTE_CHAIN_BYPASSED, 0);
+	if (f->action == ACTION_FORWARD && p->from_slow) /* put together, it may be too long: its fragments go on as they came */
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_WAY);
+	if (f->action == ACTION_FORWARD)
+		return forward(ctx, p, f->next_hop, mirror_of(t, 0));
 	if (f->action == ACTION_THROUGH && !vni)
 		return go_through(ctx, cfg, 1, t);
-	if (!vni)
-		ends(ctx, taken_as(f), length);
-	else
+	if (vni)
 		note_qfi(f, p);
 	if (!strip(ctx, p))
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
 	if (vni)
 		return to_function(ctx, p, vni, flow_entropy(ports_up(p)) << 8, DATAPLANE << 16 | COUNTER_CHAIN_UPLINK);
-	return deliver(ctx, p, f, t);
-}
-
-/* Waits in user space for its first fragment, else goes on to the core. */
-INLINE int wait_for_first(struct xdp_md *ctx, struct config *cfg, struct packet *p)
-{
-	if (slow(ctx, SLOW_INNER_FRAGMENT, DATAPLANE, 0, 0, p->token, SLOW_REASON_UNKNOWN)) {
-		ends(ctx, COUNTER_SLOW_INNER_FRAGMENT, p->inner_length);
-		return XDP_REDIRECT;
-	}
-	return wire(ctx, cfg, 1, COUNTER_PASS_NO_RULE);
-}
-
-INLINE void fragment_key_of(struct fragment_key *key, const struct packet *p)
-{
-	key->source = p->ue;
-	key->destination = p->remote;
-	key->id = p->id;
-	key->link = DATAPLANE << 25;
-	key->protocol = p->protocol;
-	key->pad = 0;
-}
-
-GLOBAL int remember_fragment(struct packet *p, __u32 outer)
-{
-	struct fragment_key key;
-
-	if (!p)
-		return 0;
-	struct fragment value = {.outer = outer, .last_seen = now()};
-	fragment_key_of(&key, p);
-	uplink_key(&value.flow, p);
-	return !bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
-}
-
-/* Gives a later fragment the ports of its first one. Returns 0 when that has not come. */
-GLOBAL int first_fragment(struct packet *p)
-{
-	struct fragment_key key;
-
-	if (!p)
-		return 0;
-	fragment_key_of(&key, p);
-	struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
-	if (!first)
-		return 0;
-	p->ue_port = first->flow.ue_port;
-	p->remote_port = first->flow.remote_port;
-	return 1;
-}
-
-GLOBAL int has_session(struct packet *p)
-{
-	struct session_key key;
-
-	if (!p)
-		return 0;
-	session_key_of(&key, &p->ue, p->inner_v6 && !p->ethernet);
-	return bpf_map_lookup_elem(&ue_sessions, &key) != 0;
+	return deliver(ctx, p, f, t, DATAPLANE << 16 | taken_as(f));
 }
 
 /* The address of a protected prefix, or GTP itself toward one. */
@@ -159,7 +118,7 @@ INLINE struct flow *taken_error(struct xdp_md *ctx, struct packet *p)
 	if (!find_quoted(ctx, p, &key, 1))
 		return 0;
 	struct flow *f = bpf_map_lookup_elem(&flows, &key);
-	if (!f || (f->action != ACTION_TAKE && f->action != ACTION_ROUTE) || !same_tunnel(f, p))
+	if (!f || (f->action != ACTION_TAKE && f->action != ACTION_ROUTE && f->action != ACTION_FORWARD) || !same_tunnel(f, p))
 		return 0;
 	struct session *s = session_at(f->session);
 	if (!s || s->epoch != f->epoch)
@@ -168,68 +127,6 @@ INLINE struct flow *taken_error(struct xdp_md *ctx, struct packet *p)
 		return 0;
 	p->fragment = FRAGMENT_LATER; /* what is left to translate is the address */
 	return f;
-}
-
-/* What becomes of an outer fragment? The first one to come decides for all of its packet: the first fragment by where
- * it wants to go, a later one by whether there is any rule at all. Returns 0 to pass, else 1 + SLOW_REASON_*. */
-GLOBAL int outer_fate(struct packet *p, struct config *cfg)
-{
-	if (!p || !cfg)
-		return 0;
-	struct fragment_key key = {.source = p->source, .destination = p->destination, .id = p->id,
-				   .link = tunnel_link(DATAPLANE, p, 1), .protocol = PROTO_UDP | 256};
-	struct fragment *known = bpf_map_lookup_elem(&fragments, &key);
-	__u32 zero = 0, outer = 1, reason = SLOW_REASON_TAKEN;
-
-	if (known && now() - known->last_seen < 30 * HZ)
-		return known->outer == 2 ? 1 + SLOW_REASON_TAKEN : 0;
-	if (cfg->mode == MODE_OFFLOAD && slow_present()) {
-		if (p->fragment == FRAGMENT_LATER) {
-			struct rules_header *header = bpf_map_lookup_elem(&rules_state, &zero);
-			if (header && header->count) {
-				outer = 2;
-				reason = SLOW_REASON_UNKNOWN;
-			}
-		} else if (p->inner_v6 < 2 &&
-			   maybe_of(&p->remote, p->inner_v6) & (MAYBE_RULE | MAYBE_PROTECTED)) {
-			struct tunnel_key tunnel;
-			set_tunnel_key(&tunnel, p, 1);
-			struct tunnel *t = bpf_map_lookup_elem(&tunnels, &tunnel);
-			if (!t || !is_bound(t, p) || (is_own(t, p) && !(t->flags & candidate_bit(p->inner_v6))))
-				outer = 2;
-		}
-	}
-	struct fragment value = {.outer = outer, .last_seen = now()};
-	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
-	return outer == 2 ? 1 + reason : 0;
-}
-
-INLINE int outer_fragment(struct xdp_md *ctx, struct config *cfg, struct packet *p)
-{
-	int fate = outer_fate(p, cfg);
-
-	if (fate > 0 && slow(ctx, SLOW_FRAGMENT, DATAPLANE, 0, 0, p->token, fate - 1)) {
-		ends(ctx, COUNTER_SLOW_FRAGMENT, 0);
-		return XDP_REDIRECT;
-	}
-	return wire(ctx, cfg, 1, COUNTER_PASS_OUTER_FRAGMENT);
-}
-
-/* Back to where it came from: the control plane still has the fragments as they arrived. */
-INLINE int pass_uplink(struct xdp_md *ctx, struct config *cfg, struct packet *p, __u32 counter)
-{
-	if (counter == COUNTER_DROP_RULE) {
-		if (capture_on())
-			capture_frame(ctx, p, counter, 0, DATAPLANE * 2);
-		return drop(ctx, counter);
-	}
-	if (p->from_slow && slow(ctx, SLOW_FRAGMENT, DATAPLANE, 0, 0, p->token, SLOW_REASON_NOT_TAKEN)) {
-		ends(ctx, counter, 0);
-		return XDP_REDIRECT;
-	}
-	if (capture_on())
-		capture_frame(ctx, p, counter, 0, DATAPLANE * 2);
-	return wire(ctx, cfg, 1, counter);
 }
 
 /* A packet of a flow that is not taken out of its tunnel. */
@@ -244,6 +141,44 @@ INLINE int stay(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 INLINE int stands_aside(__u32 index, const struct session *s)
 {
 	return s->aside_until && (__s32)(s->aside_until - now()) > 0 && usable_slot(index, s) == ~0u;
+}
+
+/* By a rule for one direction, this packet alone. The outcome is in this CPU's struct lookup. */
+INLINE int take_alone(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	struct flow *f = flow_alone(p);
+
+	if (!f || cfg->mode != MODE_OFFLOAD)
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_OBSERVE);
+	if (f->action == ACTION_DROP)
+		return pass_uplink(ctx, cfg, p, COUNTER_DROP_RULE);
+	if (f->action != ACTION_THROUGH && f->flags & FLOW_TREATED && !has_way(f->next_hop, f->action, p))
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_WAY);
+	if (capture_on())
+		capture_frame(ctx, p, taken_as(f), f->service, DATAPLANE * 2);
+	return take(ctx, cfg, p, f);
+}
+
+/* What is no part of a flow of its own: a later fragment, an ICMP error. Rules for one direction may be about it, and an
+ * ICMP error may be dropped. */
+GLOBAL int beside_flows(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+{
+	if (!cfg || !p)
+		return XDP_PASS;
+	struct rules_header *h = rules_head();
+	struct lookup *l = lookup_here();
+
+	if (!h || !l || (p->fragment == FRAGMENT_LATER && !(h->flags & RULES_DIRECTED)) || cfg->mode != MODE_OFFLOAD ||
+	    !find_rule(p, FIND_UPLINK, 0))
+		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+	if (acts_alone())
+		return take_alone(ctx, cfg, p);
+	if (p->fragment != FRAGMENT_LATER && l->outcome.action == ACTION_DROP) {
+		p->service = l->outcome.service;
+		p->rule = l->outcome.id;
+		return pass_uplink(ctx, cfg, p, COUNTER_DROP_RULE);
+	}
+	return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
 }
 
 /* The inner packet is at hand, out of a tunnel or plain on Ethernet: from here on only what shows its owner differs. */
@@ -293,7 +228,7 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 				} else if (syn && (!header || header->generation != f->generation ||
 						   f->flags & (FLOW_FIN_UP | FLOW_FIN_DOWN | FLOW_RST))) {
 					forget_flow(&key, f); /* the same ports, a new connection */
-				} else if (cfg->mode == MODE_OFFLOAD && f->action != ACTION_THROUGH && stands_aside(f->session, s)) {
+				} else if (cfg->mode == MODE_OFFLOAD && !keeps_tunnel(f->action) && stands_aside(f->session, s)) {
 					/* nobody could ever answer it: the core shall */
 					forget_flow(&key, f);
 					return pass_uplink(ctx, cfg, p, COUNTER_PASS_ASIDE);
@@ -329,15 +264,13 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 		struct flow *error = cfg->mode == MODE_OFFLOAD ? taken_error(ctx, p) : 0;
 		if (error)
 			return take(ctx, cfg, p, error);
-		if (cfg->mode == MODE_OFFLOAD && is_dropped(p, FIND_UPLINK))
-			return drop(ctx, COUNTER_DROP_RULE);
-		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+		return beside_flows(ctx, cfg, p);
 	}
 	/* a flow that is known came through another of the UE's own tunnels */
 	struct flow_key flow;
 	uplink_key(&flow, p);
 	if (p->fragment == FRAGMENT_LATER)
-		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+		return beside_flows(ctx, cfg, p);
 	struct flow *f = bpf_map_lookup_elem(&flows, &flow);
 	if (f && stays_itself(f->action)) { /* decided anew, and counted once */
 		forget_flow(&flow, f);
@@ -348,6 +281,11 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 	}
 	if (!f) {
 		int decided = decide(p, cfg, t);
+		if (decided == DECIDED_ALONE) {
+			if (p->fragment == FRAGMENT_FIRST)
+				remember_fragment(p, 0);
+			return take_alone(ctx, cfg, p);
+		}
 		if (decided >= 0) {
 			if (p->fragment == FRAGMENT_FIRST)
 				remember_fragment(p, 1);
