@@ -71,6 +71,7 @@ export const own: Readonly<Record<string, number>> = {
   scratch: 0,
   packets: 0,
   station_scratch: 0,
+  wrappings: 0,
   name_server: 0,
   questions: 0,
 };

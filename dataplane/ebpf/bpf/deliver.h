@@ -8,15 +8,13 @@
 #include "outlet.h"
 #include "translate.h"
 
-/* The frame, an Ethernet header and the inner packet, goes to the endpoint, the apps' network or an output. `t`: 0 where
- * the flow has no treatment. `where`: data plane << 16 | COUNTER_* that it counts as. */
+/* The frame, an Ethernet header and the inner packet, goes to the endpoint or the apps' network. `t`: 0 where the flow has
+ * no treatment. `where`: data plane << 16 | COUNTER_* that it counts as. */
 INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t, __u32 where)
 {
 	__u32 index = f->next_hop, length = p->inner_length;
 	struct next_hop *hop;
 
-	if (f->action == ACTION_ROUTE && f->flags & FLOW_TREATED && index)
-		return leave_by(ctx, index, 14, where, mirror_of(t, 0));
 	if (f->action == ACTION_TAKE && !translate(ctx, f, p, 1, 14, p->l4 - p->inner))
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
 	hop = bpf_map_lookup_elem(&next_hops, &index);
@@ -30,6 +28,14 @@ INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const s
 	if (verdict != XDP_REDIRECT)
 		ends_in(ctx, where >> 16, COUNTER_DROP_REDIRECT, length);
 	return verdict;
+}
+
+/* The same; what has an output leaves by that. */
+INLINE int deliver_out(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t, __u32 where)
+{
+	if (f->action == ACTION_ROUTE && f->flags & FLOW_TREATED && f->next_hop)
+		return leave_by(ctx, f->next_hop, 14, where, mirror_of(t, 0));
+	return deliver(ctx, p, f, t, where);
 }
 
 #endif

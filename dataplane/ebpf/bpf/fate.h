@@ -68,6 +68,8 @@ INLINE void describe(const struct packet *p, __u32 verdict, __u32 dataplane, __u
 	bpf_ringbuf_submit(v, 0);
 }
 
+static const volatile struct tally NO_TALLY;
+
 /* Somebody looks: does it concern this packet? `fate`: COUNTER_* | data plane << 8. */
 GLOBAL int report(struct xdp_md *ctx, __u32 fate, __u32 octets)
 {
@@ -87,9 +89,14 @@ GLOBAL int report(struct xdp_md *ctx, __u32 fate, __u32 octets)
 				.rule = p->rule};
 	struct tally *t = bpf_map_lookup_elem(&tallies, &key);
 	if (!t) {
-		struct tally first = {.shown = now() - HZ};
-		bpf_map_update_elem(&tallies, &key, &first, BPF_NOEXIST);
-		t = bpf_map_lookup_elem(&tallies, &key);
+		/* not on the stack, which is full where this is called */
+		if (!bpf_map_update_elem(&tallies, &key, (const void *)&NO_TALLY, BPF_NOEXIST)) {
+			t = bpf_map_lookup_elem(&tallies, &key);
+			if (t)
+				t->shown = now() - HZ;
+		} else {
+			t = bpf_map_lookup_elem(&tallies, &key);
+		}
 	}
 	if (!t) {
 		count(COUNTER_NOTE_MONITOR_LOST, 0);

@@ -18,6 +18,19 @@
 #define PROTO_GRE 47
 #define TUNNEL_TTL 64
 
+/* Headers at work; the stack is too small. */
+struct wrapping {
+	__u8 ethernet[24];
+	__u8 ip[48]; /* of the packet that is carried, or of the tunnel */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct wrapping);
+} wrappings SEC(".maps");
+
 INLINE struct outlet *outlet_at(__u32 next_hop)
 {
 	return bpf_map_lookup_elem(&outlets, &next_hop);
@@ -32,9 +45,8 @@ INLINE __u32 outlet_overhead(const struct outlet *o)
 }
 
 /* The IP packet at `at`, UDP inside, gets other addresses. A UDP checksum of 0 stays 0 (over IPv6: RFC 6935). */
-INLINE int rewrite_ends(struct xdp_md *ctx, const struct outlet *o, __u32 at)
+INLINE int rewrite_ends(struct xdp_md *ctx, const struct outlet *o, __u32 at, __u8 *h)
 {
-	__u8 h[48] ALIGNED;
 	struct address *ends = (struct address *)(h + 8), to[2];
 	__u16 *checksum;
 	__u32 delta;
@@ -71,9 +83,9 @@ INLINE int rewrite_ends(struct xdp_md *ctx, const struct outlet *o, __u32 at)
 }
 
 /* The outlet's tunnel header, in front of a packet of `length` octets that begins with `first`. Its octets are at 14 (18). */
-INLINE int store_gre(struct xdp_md *ctx, const struct outlet *o, __u32 at, __u32 first, __u32 length)
+INLINE int store_gre(struct xdp_md *ctx, const struct outlet *o, __u32 at, __u32 first, __u32 length, __u8 *h)
 {
-	__u8 h[48] ALIGNED = {};
+	memset(h, 0, 48);
 	__u32 inner_v6 = (first & 0xf0) == 0x60;
 	__u32 traffic = inner_v6 ? (first & 15) << 4 | (first >> 12 & 15) : first >> 8 & 0xff;
 	__u16 type = inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
@@ -105,14 +117,16 @@ INLINE int store_gre(struct xdp_md *ctx, const struct outlet *o, __u32 at, __u32
  * Returns 0 when it cannot be done. */
 GLOBAL int wrap(struct xdp_md *ctx, struct outlet *o, __u32 at)
 {
-	__u8 h[24] ALIGNED = {};
-	__u32 ip[2] ALIGNED;
+	__u32 zero = 0;
+	struct wrapping *w = bpf_map_lookup_elem(&wrappings, &zero);
 
-	if (!o || at > 1024 || at < 14 || bpf_xdp_load_bytes(ctx, at, ip, 8) || bpf_xdp_load_bytes(ctx, 0, h, 12))
+	if (!o || !w || at > 1024 || at < 14 || bpf_xdp_load_bytes(ctx, at, w->ip, 8) ||
+	    bpf_xdp_load_bytes(ctx, 0, w->ethernet, 12))
 		return 0;
-	__u32 first = ip[0], kind = o->kind, v6 = (first & 0xf0) == 0x60;
-	__u32 length = v6 ? bpf_ntohs((__u16)ip[1]) + 40 : bpf_ntohs((__u16)(first >> 16));
-	if (kind == OUTLET_GTPU && !rewrite_ends(ctx, o, at))
+	__u8 *h = w->ethernet;
+	__u32 first = *(__u32 *)w->ip, kind = o->kind, v6 = (first & 0xf0) == 0x60;
+	__u32 length = v6 ? bpf_ntohs(*(__u16 *)(w->ip + 4)) + 40 : bpf_ntohs((__u16)(first >> 16));
+	if (kind == OUTLET_GTPU && !rewrite_ends(ctx, o, at, w->ip))
 		return 0;
 	if (!(o->flags & OUTLET_OWN_MACS))
 		memcpy(h, o->mac, 12);
@@ -133,7 +147,7 @@ GLOBAL int wrap(struct xdp_md *ctx, struct outlet *o, __u32 at)
 		if (bpf_xdp_store_bytes(ctx, 0, h, 14))
 			return 0;
 	}
-	return kind != OUTLET_GRE || store_gre(ctx, o, 14 + tag, first, length);
+	return kind != OUTLET_GRE || store_gre(ctx, o, 14 + tag, first, length, w->ip);
 }
 
 /* Can a packet be sent by this outlet at the moment? `p`: as it was read; its tunnel goes with it where it is forwarded. */

@@ -93,7 +93,7 @@ GLOBAL int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
 	if (vni)
 		return to_function(ctx, p, vni, flow_entropy(ports_up(p)) << 8, DATAPLANE << 16 | COUNTER_CHAIN_UPLINK);
-	return deliver(ctx, p, f, t, DATAPLANE << 16 | taken_as(f));
+	return deliver_out(ctx, p, f, t, DATAPLANE << 16 | taken_as(f));
 }
 
 /* The address of a protected prefix, or GTP itself toward one. */
@@ -143,42 +143,39 @@ INLINE int stands_aside(__u32 index, const struct session *s)
 	return s->aside_until && (__s32)(s->aside_until - now()) > 0 && usable_slot(index, s) == ~0u;
 }
 
-/* By a rule for one direction, this packet alone. The outcome is in this CPU's struct lookup. */
-INLINE int take_alone(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+/* By a rule for one direction, this packet alone: DECIDED_FLOW, or the counter that it ends with. The outcome is in this
+ * CPU's struct lookup, and in the flow that nobody enters. */
+INLINE int decide_alone(struct packet *p, struct config *cfg, const struct flow *f)
 {
-	struct flow *f = flow_alone(p);
-
 	if (!f || cfg->mode != MODE_OFFLOAD)
-		return pass_uplink(ctx, cfg, p, COUNTER_PASS_OBSERVE);
+		return COUNTER_PASS_OBSERVE;
 	if (f->action == ACTION_DROP)
-		return pass_uplink(ctx, cfg, p, COUNTER_DROP_RULE);
+		return COUNTER_DROP_RULE;
 	if (f->action != ACTION_THROUGH && f->flags & FLOW_TREATED && !has_way(f->next_hop, f->action, p))
-		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_WAY);
-	if (capture_on())
-		capture_frame(ctx, p, taken_as(f), f->service, DATAPLANE * 2);
-	return take(ctx, cfg, p, f);
+		return COUNTER_PASS_NO_WAY;
+	return DECIDED_FLOW;
 }
 
-/* What is no part of a flow of its own: a later fragment, an ICMP error. Rules for one direction may be about it, and an
- * ICMP error may be dropped. */
-GLOBAL int beside_flows(struct xdp_md *ctx, struct config *cfg, struct packet *p)
+/* Decides what is no part of a flow of its own: a later fragment, an ICMP error. Rules for one direction may be about it,
+ * and an ICMP error may be dropped. Returns DECIDED_ALONE, or the counter that it ends with. */
+GLOBAL int decide_beside(struct packet *p, struct config *cfg)
 {
-	if (!cfg || !p)
-		return XDP_PASS;
 	struct rules_header *h = rules_head();
 	struct lookup *l = lookup_here();
 
-	if (!h || !l || (p->fragment == FRAGMENT_LATER && !(h->flags & RULES_DIRECTED)) || cfg->mode != MODE_OFFLOAD ||
-	    !find_rule(p, FIND_UPLINK, 0))
-		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+	if (!p || !cfg || !h || !l || cfg->mode != MODE_OFFLOAD)
+		return COUNTER_PASS_NO_RULE;
+	if (p->fragment == FRAGMENT_LATER && !(h->flags & RULES_DIRECTED))
+		return COUNTER_PASS_NO_RULE;
+	if (!find_rule(p, FIND_UPLINK, 0))
+		return COUNTER_PASS_NO_RULE;
 	if (acts_alone())
-		return take_alone(ctx, cfg, p);
-	if (p->fragment != FRAGMENT_LATER && l->outcome.action == ACTION_DROP) {
-		p->service = l->outcome.service;
-		p->rule = l->outcome.id;
-		return pass_uplink(ctx, cfg, p, COUNTER_DROP_RULE);
-	}
-	return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
+		return DECIDED_ALONE;
+	if (p->fragment == FRAGMENT_LATER || l->outcome.action != ACTION_DROP)
+		return COUNTER_PASS_NO_RULE;
+	p->service = l->outcome.service;
+	p->rule = l->outcome.id;
+	return COUNTER_DROP_RULE;
 }
 
 /* The inner packet is at hand, out of a tunnel or plain on Ethernet: from here on only what shows its owner differs. */
@@ -260,40 +257,40 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 		cache_tunnel(p, 1, 0);
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_NO_RULE);
 	}
-	if (is_icmp_other(p)) {
-		struct flow *error = cfg->mode == MODE_OFFLOAD ? taken_error(ctx, p) : 0;
-		if (error)
-			return take(ctx, cfg, p, error);
-		return beside_flows(ctx, cfg, p);
-	}
-	/* a flow that is known came through another of the UE's own tunnels */
 	struct flow_key flow;
+	struct flow *f = 0;
+	int decided = DECIDED_FLOW;
 	uplink_key(&flow, p);
-	if (p->fragment == FRAGMENT_LATER)
-		return beside_flows(ctx, cfg, p);
-	struct flow *f = bpf_map_lookup_elem(&flows, &flow);
-	if (f && stays_itself(f->action)) { /* decided anew, and counted once */
-		forget_flow(&flow, f);
-		f = 0;
-	} else if (f && !same_tunnel(f, p)) {
-		forget_cached(&flow, f);
-		set_flow_tunnel(f, p);
-	}
-	if (!f) {
-		int decided = decide(p, cfg, t);
-		if (decided == DECIDED_ALONE) {
-			if (p->fragment == FRAGMENT_FIRST)
-				remember_fragment(p, 0);
-			return take_alone(ctx, cfg, p);
-		}
-		if (decided >= 0) {
-			if (p->fragment == FRAGMENT_FIRST)
-				remember_fragment(p, 1);
-			return pass_uplink(ctx, cfg, p, decided);
-		}
+	if (is_icmp_other(p) || p->fragment == FRAGMENT_LATER) {
+		f = is_icmp_other(p) && cfg->mode == MODE_OFFLOAD ? taken_error(ctx, p) : 0;
+		if (f)
+			return take(ctx, cfg, p, f);
+		decided = decide_beside(p, cfg);
+	} else {
+		/* a flow that is known came through another of the UE's own tunnels */
 		f = bpf_map_lookup_elem(&flows, &flow);
-		if (!f)
-			return pass_uplink(ctx, cfg, p, COUNTER_PASS_TABLE_FULL);
+		if (f && stays_itself(f->action)) { /* decided anew, and counted once */
+			forget_flow(&flow, f);
+			f = 0;
+		} else if (f && !same_tunnel(f, p)) {
+			forget_cached(&flow, f);
+			set_flow_tunnel(f, p);
+		}
+		if (!f) {
+			decided = decide(p, cfg, t);
+			f = decided == DECIDED_FLOW ? bpf_map_lookup_elem(&flows, &flow) : 0;
+			if (decided == DECIDED_FLOW && !f)
+				decided = COUNTER_PASS_TABLE_FULL;
+		}
+	}
+	if (decided == DECIDED_ALONE) {
+		f = flow_alone(p);
+		decided = decide_alone(p, cfg, f);
+	}
+	if (decided >= 0 || !f) {
+		if (p->fragment == FRAGMENT_FIRST)
+			remember_fragment(p, 1);
+		return pass_uplink(ctx, cfg, p, decided);
 	}
 	if (cfg->mode != MODE_OFFLOAD)
 		return pass_uplink(ctx, cfg, p, COUNTER_PASS_OBSERVE);
