@@ -16,8 +16,8 @@ import { checkIfMatch, etagOf } from "./etag.ts";
 import type { Mp1Request, Mp1Server } from "./server.ts";
 
 const api = "mec_app_support";
-const read = "app_support:read";
-const write = "app_support:write";
+const read = "mec_app_support";
+const write = "mec_app_support:rules";
 const application = "/applications/:appInstanceId";
 
 const direction = Type.Object({ packets: Type.Integer({ minimum: 0 }), bytes: Type.Integer({ minimum: 0 }) });
