@@ -21,6 +21,7 @@ import type { Reach } from "./notify/reach.ts";
 import type { DnsActivation, Instances } from "./parts.ts";
 import { registryTables } from "./registry/tables.ts";
 import { configuredTransport } from "./registry/transports.ts";
+import { managementRuleRoutes } from "./rules/routes.ts";
 import { RuleStore } from "./rules/rule-store.ts";
 import { Rules } from "./rules/rules.ts";
 import { ruleTables } from "./rules/tables.ts";
@@ -80,7 +81,7 @@ export class Platform implements Extension {
     if (host.config.mep?.dns) this.#names = new NameService(host);
     this.rules = this.#rules(store);
     this.onboarding = this.#onboarding(store);
-    this.routes.push(...this.onboarding.routes);
+    this.routes.push(managementRuleRoutes(this.rules), ...this.onboarding.routes);
   }
 
   #enablement({ database }: MepStore, instances: Omit<Instances, "on">): Enablement {

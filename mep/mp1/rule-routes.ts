@@ -11,6 +11,7 @@ import { Reader } from "../../controlplane/intents/reader.ts";
 import { readDnsRule, readTrafficRule } from "../model/read-rules.ts";
 import { type DnsRule, dnsRule, type TrafficRule, trafficRule } from "../model/rules.ts";
 import { refuseErrors } from "../rules/judge.ts";
+import { ruleCounters } from "../rules/routes.ts";
 import type { Rules } from "../rules/rules.ts";
 import { checkIfMatch, etagOf } from "./etag.ts";
 import type { Mp1Request, Mp1Server } from "./server.ts";
@@ -19,15 +20,6 @@ const api = "mec_app_support";
 const read = "mec_app_support";
 const write = "mec_app_support:rules";
 const application = "/applications/:appInstanceId";
-
-const direction = Type.Object({ packets: Type.Integer({ minimum: 0 }), bytes: Type.Integer({ minimum: 0 }) });
-const counters = Type.Object(
-  { uplink: direction, downlink: direction },
-  {
-    title: "TrafficRuleCounters",
-    description: "what the rule has met since the data plane was started; inner packets",
-  },
-);
 
 /** With the ETag of exactly the text that is sent. */
 function answer<T extends object>(reply: FastifyReply, body: T): T {
@@ -124,7 +116,7 @@ export function ruleRoutes(server: Pick<Mp1Server, "route">, rules: Rules): void
     path: `${application}/traffic_rules/:ruleId/counters`,
     scope: read,
     summary: "How often a traffic rule was met",
-    answers: { 200: counters },
+    answers: { 200: ruleCounters },
     handler: ({ params: { appInstanceId = "", ruleId = "" } }) => {
       const found = rules.counters(appInstanceId, ruleId);
       if (!found) throw absent("traffic rule", ruleId);

@@ -12,6 +12,7 @@ import type { RuleState } from "../../../mep/model/rules.ts";
 import { ruleRoutes } from "../../../mep/mp1/rule-routes.ts";
 import { Mp1Server } from "../../../mep/mp1/server.ts";
 import type { DnsRecord, Instance } from "../../../mep/parts.ts";
+import { managementRuleRoutes } from "../../../mep/rules/routes.ts";
 import { RuleStore } from "../../../mep/rules/rule-store.ts";
 import { Rules } from "../../../mep/rules/rules.ts";
 import { ruleTables } from "../../../mep/rules/tables.ts";
@@ -89,7 +90,7 @@ export async function platform(options: PlatformOptions = {}, before?: Platform)
       log,
     });
     return {
-      routes: [],
+      routes: [managementRuleRoutes(rules)],
       prepare: () => rules.prepare(),
       start: async () => {
         await rules.start();

@@ -2,6 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { DataplaneError } from "../../../dataplane/dataplane.ts";
+import { rulesLines } from "../../../mep/cli/app-rules.ts";
 import { appdOf, type Platform, withPlatform } from "./harness.ts";
 
 const web = {
@@ -295,6 +296,31 @@ test("B3: hits of a rule are the sum over all that it compiles to, by direction"
       downlink: { packets: 8, bytes: 1200 },
     });
     assert.is((await one.ask("a1", "GET", "/traffic_rules/none/counters")).status, 404);
+  }));
+
+test("B3, B8: management sees the rules of an instance, and how often each was met; the command shows them", () =>
+  withPlatform(async (one) => {
+    await one.add("a1", [web, ads], [name]);
+    await one.ask("a1", "PUT", "/traffic_rules/web", active(web));
+    one.running.dataplane.serviceSamples = [{ service: 1, direction: "uplink", packets: 7n, bytes: 700n }];
+    const answer = await one.running.call("GET", "/api/v1/apps/a1/rules");
+    const none = { packets: 0, bytes: 0 };
+    assert.equal(answer.body, {
+      traffic: [
+        { rule: active(web), counters: { uplink: { packets: 7, bytes: 700 }, downlink: none } },
+        { rule: inactive(ads), counters: { uplink: none, downlink: none } },
+      ],
+      dns: [inactive(name)],
+    });
+    assert.equal(rulesLines(answer.body), [
+      "TRAFFIC RULE  STATE     PRIO  TYPE    FILTER                                                   ACTION                TO          UPLINK  DOWNLINK",
+      "web           ACTIVE    10    FLOW    dstAddress 203.0.113.20 dstPort 80 protocol tcp          FORWARD_DECAPSULATED  10.60.0.20  7       0",
+      "ads           INACTIVE  5     PACKET  dstAddress 198.51.100.0/24 | srcAddress 198.51.100.0/24  DROP                  –           0       0",
+      "",
+      "DNS RULE  STATE     NAME          ADDRESS     TTL",
+      "name      INACTIVE  shop.example  10.60.0.20  60 s",
+    ]);
+    assert.is((await one.running.call("GET", "/api/v1/apps/none/rules")).status, 404);
   }));
 
 test("B3: another configuration brings its own rules and the old ones are gone; the same one changes nothing", () =>
