@@ -329,6 +329,7 @@ function checkMep(check: Checker, file: SiteFile): void {
   if (mp1.insecure === true && mp1.tls !== undefined) {
     check.fail(["mep", "mp1", "insecure"], "does not go with tls: give one or the other");
   }
+  check.range(["mep", "mp1", "tokenLifetime"], mp1.tokenLifetime, 60_000, 86_400_000, "1m to 24h");
   checkAppNetworks(check, file);
   const dns = check.read(["mep", "dns", "listen"], group(mep.dns).listen, parseSocketAddress);
   if (dns && !ownTowardApps(file).includes(formatAddress(dns.address))) {

@@ -6,6 +6,26 @@
  */
 import Type, { type Static, type TSchema } from "typebox";
 
+/** The default that the table has for a member of `limits`, `dataplanes[]` and so on. */
+export const defaults = {
+  limits: {
+    sessions: 65_536,
+    flows: 262_144,
+    rules: 16_384,
+    learnRate: 1000,
+    learnBurst: 4096,
+    ueFlows: 4096,
+  },
+  idleTimeout: "300s",
+  interval: "200ms",
+  giveUp: "5s",
+  listen: "127.0.0.1:8090",
+  liveness: { shortest: "1s", longest: "1h", usual: "30s" },
+  vxlan: { port: 4789, gpePort: 4790, vniBase: 4096 },
+  tokenLifetime: "1h",
+  mp1Rates: { app: 200, address: 500, token: 5 },
+} as const;
+
 const object = <T extends Record<string, TSchema>>(members: T, description: string) =>
   Type.Object(members, { additionalProperties: false, description });
 
@@ -156,6 +176,19 @@ const mep = object(
           insecure: Type.Optional(
             Type.Boolean({ default: false, description: "plain HTTP: for laboratories only (GS MEC 011 forbids it)" }),
           ),
+          tokenLifetime: Type.Optional(
+            duration("for which an access token is good, 1m to 24h", defaults.tokenLifetime),
+          ),
+          rates: Type.Optional(
+            object(
+              {
+                app: Type.Optional(count("of one app", defaults.mp1Rates.app, 1, 1_000_000)),
+                address: Type.Optional(count("of one address", defaults.mp1Rates.address, 1, 1_000_000)),
+                token: Type.Optional(count("for tokens, of one address", defaults.mp1Rates.token, 1, 1_000_000)),
+              },
+              "requests a second; what comes faster is answered 429",
+            ),
+          ),
         },
         "reference point Mp1; without tls it makes itself a certificate",
       ),
@@ -263,21 +296,3 @@ export const siteSchema = Type.Object(
 /** `site.yaml` as it is written. */
 export type SiteFile = Static<typeof siteSchema>;
 export type DataplaneSection = SiteFile["dataplanes"][number];
-
-/** The default that the table has for a member of `limits`, `dataplanes[]` and so on. */
-export const defaults = {
-  limits: {
-    sessions: 65_536,
-    flows: 262_144,
-    rules: 16_384,
-    learnRate: 1000,
-    learnBurst: 4096,
-    ueFlows: 4096,
-  },
-  idleTimeout: "300s",
-  interval: "200ms",
-  giveUp: "5s",
-  listen: "127.0.0.1:8090",
-  liveness: { shortest: "1s", longest: "1h", usual: "30s" },
-  vxlan: { port: 4789, gpePort: 4790, vniBase: 4096 },
-} as const;

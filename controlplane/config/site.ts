@@ -35,7 +35,16 @@ export interface ApiConfig {
 
 /** What the MEC platform (mep/) is configured with. */
 export interface MepConfig {
-  mp1?: { host: string; port: number; tls?: TlsConfig; insecure: boolean };
+  mp1?: {
+    host: string;
+    port: number;
+    tls?: TlsConfig;
+    insecure: boolean;
+    /** Seconds for which an access token is good. */
+    tokenLifetime: number;
+    /** Requests a second: of one app, of one address, and for tokens of one address. */
+    rates: { app: number; address: number; token: number };
+  };
   dns?: { host: string; port: number; upstream: string[] };
   /** Canonical prefixes. */
   apps?: { tof: string; platform: string; egress?: string };
@@ -104,7 +113,15 @@ function mepConfig(mep: NonNullable<SiteFile["mep"]>): MepConfig {
     return { host, port };
   };
   return {
-    ...(mp1 && { mp1: { ...at(mp1.listen), ...(mp1.tls && { tls: mp1.tls }), insecure: mp1.insecure ?? false } }),
+    ...(mp1 && {
+      mp1: {
+        ...at(mp1.listen),
+        ...(mp1.tls && { tls: mp1.tls }),
+        insecure: mp1.insecure ?? false,
+        tokenLifetime: milliseconds(mp1.tokenLifetime ?? defaults.tokenLifetime) / 1000,
+        rates: { ...defaults.mp1Rates, ...mp1.rates },
+      },
+    }),
     ...(dns && { dns: { ...at(dns.listen), upstream: dns.upstream ?? [] } }),
     ...(apps && {
       apps: {
