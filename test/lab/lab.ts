@@ -71,6 +71,7 @@ export class Lab {
       internetDistanceMs: options.internetDistanceMs ?? 0,
       name: options.name ?? "",
       shared: options.shared ?? false,
+      egress: options.egress ?? false,
       realCore: options.realCore ?? true,
     };
     this.app = this.options.routedApp

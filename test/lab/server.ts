@@ -6,7 +6,7 @@
  *
  *   server.ts --name core --listen 203.0.113.10,203.0.113.80 [--http 80,8080] [--echo 7] [--delay 15]
  *
- * HTTP: `/data?bytes=N&seed=S` gives N reproducible octets, PUT and POST to `/digest` answer with the digest of what
+ * HTTP: `/data?bytes=N&seed=S` gives N reproducible octets, which caches may keep for `age=A` seconds, PUT and POST to `/digest` answer with the digest of what
  * arrived, everything else a JSON of what was seen; `--delay` milliseconds later each. It prints one line `ready` when all sockets listen. UDP
  * answers `later <ms> …` so much later. One UDP socket per address, so that the answer leaves from the address that was asked.
  */
@@ -43,6 +43,8 @@ for (const address of values.listen.split(",").filter(Boolean)) {
       reply.setHeader("x-client", client);
       if (url.pathname === "/data") {
         const data = pattern(Number(url.searchParams.get("bytes") ?? 1000), Number(url.searchParams.get("seed") ?? 1));
+        const age = url.searchParams.get("age");
+        if (age !== null) reply.setHeader("cache-control", `public, max-age=${Number(age)}`);
         reply.setHeader("content-length", data.length);
         reply.end(data);
         return;

@@ -25,11 +25,15 @@ export interface LabOptions {
    * other side is at Offramp's link address, as a router's or an SDN fabric's would.
    */
   shared?: boolean;
+  /** A way of the appliance's own to the Internet, by which apps on it reach the world: wan0. */
+  egress?: boolean;
   /** Start the gateways (osmo-ggsn). Off where a test plays the core itself. */
   realCore?: boolean;
 }
 
 export const internet = { host: "203.0.113.10", www: "203.0.113.80", other: "203.0.113.20", dns: "203.0.113.53" };
+/** Of the appliance on the Internet, with `egress`. */
+export const siteAddress = "203.0.113.200";
 export const internet6 = { host: "2001:db8:113::10", www: "2001:db8:113::80" };
 /** In no namespace of the Internet: who answers for these is the edge. */
 export const edgeOnly = { service: "203.0.113.99", service6: "2001:db8:113::99" };
@@ -140,6 +144,11 @@ export class Topology {
       ...Object.values(internet).map((address) => `addr add ${address}/24 dev br0`),
       ...Object.values(internet6).map((address) => `addr add ${address}/64 dev br0 nodad`),
     );
+    if (this.options.egress) {
+      await m.wire("inet", "site0", "tof", "wan0");
+      await m.ip("inet", "link set site0 master br0");
+      await m.ip("tof", `addr add ${siteAddress}/24 dev wan0`);
+    }
     for (const g of gateways) {
       await m.wire("inet", `gw${g}`, `core${g}`, "sgi0");
       await m.ip(
