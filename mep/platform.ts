@@ -10,15 +10,20 @@ import type { Routes } from "../controlplane/api/context.ts";
 import type { MepConfig } from "../controlplane/config/site.ts";
 import { Problem } from "../controlplane/errors.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
+import { Auth } from "./auth/auth.ts";
+import { authTables } from "./auth/tables.ts";
 import { Commits } from "./commits.ts";
 import { NameService } from "./dns/dns.ts";
 import { Onboarding, onboardingTables } from "./management/onboarding.ts";
 import { Enablement } from "./mp1/enablement.ts";
-import { mp1Base } from "./mp1/listen.ts";
+import { mp1Base, mp1Secrets } from "./mp1/listen.ts";
+import { ruleRoutes } from "./mp1/rule-routes.ts";
+import { Mp1Server } from "./mp1/server.ts";
 import { notifierAt } from "./notify/at-site.ts";
 import type { Notifier } from "./notify/notifier.ts";
 import type { Reach } from "./notify/reach.ts";
-import type { DnsActivation, Instances } from "./parts.ts";
+import { websocketRoute } from "./notify/websocket-route.ts";
+import type { DnsActivation, Instance, Instances } from "./parts.ts";
 import { registryTables } from "./registry/tables.ts";
 import { configuredTransport } from "./registry/transports.ts";
 import { managementRuleRoutes } from "./rules/routes.ts";
@@ -30,7 +35,7 @@ import { runtimeOf } from "./runtime/site.ts";
 import { MepStore, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
-const migrations: readonly PartMigration[] = [...onboardingTables, ...registryTables, ...ruleTables];
+const migrations: readonly PartMigration[] = [...authTables, ...onboardingTables, ...registryTables, ...ruleTables];
 
 /** Where site.yaml has no `mep.dns`. */
 const noNames: DnsActivation = {
@@ -52,8 +57,10 @@ export class Platform implements Extension {
   readonly onboarding: Onboarding;
   /** Absent where site.yaml has no networks for instances. */
   readonly runtime: Runtime | undefined;
+  readonly auth: Auth;
   readonly #host: Host;
   readonly #names: NameService | undefined;
+  #server: Mp1Server | undefined;
   /** What `stop` has to undo, last first. */
   readonly #undo: (() => void | Promise<void>)[] = [];
 
@@ -72,21 +79,37 @@ export class Platform implements Extension {
     };
     this.notifier = notifierAt({
       host,
-      instances: { ...instances, get: (id) => managed().get(id) ?? this.enablement.instance(id) },
+      instances: { ...instances, get: (id) => this.#instance(id) },
       egress: (id) => managed().egress(id),
       ...(reach && { reach }),
     });
     this.#undo.push(() => this.notifier.stop());
     this.enablement = this.#enablement(store, instances);
+    this.auth = new Auth({
+      database: store.database,
+      base: () => this.mp1() ?? "",
+      registered: (client) => this.enablement.registrations.instanceOf(client),
+    });
     if (host.config.mep?.dns) this.#names = new NameService(host);
     this.rules = this.#rules(store);
     this.onboarding = this.#onboarding(store);
-    this.routes.push(managementRuleRoutes(this.rules), ...this.onboarding.routes);
+    this.routes.push(managementRuleRoutes(this.rules), ...this.onboarding.routes, this.auth.routes);
+  }
+
+  /** Also of an app that has registered from elsewhere. */
+  #instance(id: string): Instance | undefined {
+    return this.onboarding.instances.get(id) ?? this.enablement.instance(id);
+  }
+
+  /** `https://host:port` as apps reach Mp1. Undefined where the site has none. */
+  mp1(): string | undefined {
+    const { config } = this.#host;
+    return config.mep?.mp1 && mp1Base(config.mep.mp1, config, this.#server?.app);
   }
 
   #enablement({ database }: MepStore, instances: Omit<Instances, "on">): Enablement {
     const { config, log } = this.#host;
-    const { mp1, liveness, timing, transports } = config.mep as MepConfig;
+    const { liveness, timing, transports } = config.mep as MepConfig;
     const commits = new Commits(database);
     this.#undo.push(() => commits.close());
     const enablement = new Enablement({
@@ -94,7 +117,7 @@ export class Platform implements Extension {
       commits,
       instances,
       notifier: this.notifier,
-      base: () => (mp1 ? mp1Base(mp1, config) : ""),
+      base: () => this.mp1() ?? "",
       bounds: liveness,
       timing,
       transports: transports.map(configuredTransport),
@@ -123,8 +146,9 @@ export class Platform implements Extension {
       stateDir: config.stateDir,
       notifier: this.notifier,
       ...(this.runtime && { runtime: this.runtime }),
-      // In the order of the beginning; the end goes the other way: rules, services, subscriptions, registration.
-      parts: [...[...this.enablement.parts].reverse(), this.rules],
+      // In the order of the beginning; the end goes the other way: rules, services, subscriptions, registration, credentials.
+      parts: [this.auth.credentials, ...[...this.enablement.parts].reverse(), this.rules],
+      credentials: async ({ id }) => this.auth.credentials.rotate(id),
       announce: (instance, action, seconds) => this.enablement.announceTermination(instance, action, seconds),
       failed: (error, what) => log.error({ err: error }, `app instances: ${what}`),
     });
@@ -140,6 +164,7 @@ export class Platform implements Extension {
       await this.runtime.open();
       this.#undo.push(() => this.runtime?.close());
     }
+    await this.auth.start();
     this.enablement.start();
     if (this.#names) {
       await this.#names.start();
@@ -148,7 +173,26 @@ export class Platform implements Extension {
     await this.rules.start();
     this.#undo.push(() => this.onboarding.stop());
     this.onboarding.start();
-    this.#host.log.info({ mp1: this.#host.config.mep?.mp1 }, "the MEC platform is up");
+    await this.#listen();
+    this.#host.log.info({ mp1: this.mp1() }, "the MEC platform is up");
+  }
+
+  async #listen(): Promise<void> {
+    const { config, log, metrics, audit, version } = this.#host;
+    const { mp1 } = config.mep as MepConfig;
+    if (!mp1) return;
+    const { authority } = this.auth;
+    const instances = { get: (id: string) => this.#instance(id) };
+    const tls = mp1Secrets(mp1, config.stateDir);
+    const server = await Mp1Server.create({ ...(tls && { tls }), authority, instances, audit, metrics, log, version });
+    this.auth.serve(server.app);
+    this.enablement.routes(server);
+    ruleRoutes(server, this.rules);
+    websocketRoute(server.app, this.notifier.sockets, authority);
+    await server.app.ready();
+    this.#undo.push(() => server.app.close());
+    await server.app.listen({ host: mp1.host, port: mp1.port });
+    this.#server = server;
   }
 
   async stop(): Promise<void> {

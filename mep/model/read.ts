@@ -6,9 +6,9 @@
  * Members that the standard does not name are dropped, neither refused nor kept: later versions of it add some, and a
  * client of such a version must find its way here. A Problem names every wrong member with its path (check.ts).
  */
-import type { Static, TSchema } from "typebox";
+import type { TSchema } from "typebox";
 import { Compile } from "typebox/compile";
-import { Value } from "typebox/value";
+import { Clean } from "typebox/value";
 import { Problem } from "../../controlplane/errors.ts";
 import type { FieldError } from "../../controlplane/intents/model.ts";
 import { schemaErrors } from "./check.ts";
@@ -32,10 +32,7 @@ export function invalid(errors: readonly FieldError[]): Problem {
  * schema. What it returns is a copy, and shares nothing with the body.
  * @throws Problem invalid-request (400)
  */
-export function reader<T extends TSchema>(
-  schema: T,
-  rules: (value: Static<T>) => FieldError[] = () => [],
-): (body: unknown) => Static<T> {
+export function reader<Value>(schema: TSchema, rules: (value: Value) => FieldError[] = () => []): (body: unknown) => Value {
   const compiled = Compile(schema);
   return (body) => {
     // Depth first: what is deep enough would end the copying.
@@ -43,7 +40,7 @@ export function reader<T extends TSchema>(
       const errors = schemaErrors(schema, body);
       throw invalid(errors.length > 0 ? errors : [{ field: "", message: "is not what this resource takes" }]);
     }
-    const value = Value.Clean(schema, structuredClone(body)) as Static<T>;
+    const value = Clean(schema, structuredClone(body)) as Value;
     const errors = rules(value);
     if (errors.length > 0) throw invalid(errors);
     return value;

@@ -280,7 +280,7 @@ export function transportErrors({ endpoint, security }: TransportInfo, field: st
 }
 
 /** @throws Problem 400 */
-export const readService = reader(serviceRequest, ({ transportId, transportInfo: own }) => {
+export const readService = reader<ServiceRequest>(serviceRequest, ({ transportId, transportInfo: own }) => {
   if ((transportId === undefined) === (own === undefined)) {
     return [{ field: "transportInfo", message: "either transportId or transportInfo has to be there, not both" }];
   }
@@ -294,7 +294,7 @@ export function deliveryErrors({ callbackReference, websockNotifConfig: websocke
 }
 
 /** @throws Problem 400 */
-export const readAvailability = reader(availabilityRequest, (body) => {
+export const readAvailability = reader<AvailabilityRequest>(availabilityRequest, (body) => {
   const errors = deliveryErrors(body);
   const sets = (["serInstanceIds", "serNames", "serCategories"] as const).filter(
     (name) => body.filteringCriteria?.[name] !== undefined,
@@ -306,4 +306,4 @@ export const readAvailability = reader(availabilityRequest, (body) => {
 });
 
 /** @throws Problem 400 */
-export const readHeartbeat = reader(serviceLivenessUpdate);
+export const readHeartbeat = reader<Static<typeof serviceLivenessUpdate>>(serviceLivenessUpdate);

@@ -151,7 +151,7 @@ function appInfoErrors(info: AppInfo): FieldError[] {
 }
 
 /** All throw Problem 400. */
-export const readTermination = reader(terminationRequest, deliveryErrors);
-export const readConfirmation = reader(appTerminationConfirmation);
-export const readReady = reader(appReadyConfirmation);
-export const readAppInfo = reader(appInfo, appInfoErrors);
+export const readTermination = reader<TerminationRequest>(terminationRequest, deliveryErrors);
+export const readConfirmation = reader<Static<typeof appTerminationConfirmation>>(appTerminationConfirmation);
+export const readReady = reader<Static<typeof appReadyConfirmation>>(appReadyConfirmation);
+export const readAppInfo = reader<AppInfo>(appInfo, appInfoErrors);
