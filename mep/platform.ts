@@ -24,6 +24,7 @@ import type { Notifier } from "./notify/notifier.ts";
 import type { Reach } from "./notify/reach.ts";
 import { websocketRoute } from "./notify/websocket-route.ts";
 import type { DnsActivation, Instance, Instances } from "./parts.ts";
+import { signingKey } from "./packages/signature.ts";
 import { registryTables } from "./registry/tables.ts";
 import { configuredTransport } from "./registry/transports.ts";
 import { managementRuleRoutes } from "./rules/routes.ts";
@@ -151,6 +152,7 @@ export class Platform implements Extension {
       credentials: async ({ id }) => this.auth.credentials.rotate(id),
       announce: (instance, action, seconds) => this.enablement.announceTermination(instance, action, seconds),
       failed: (error, what) => log.error({ err: error }, `app instances: ${what}`),
+      keys: config.mep?.packages.keys.map(({ name, key }) => signingKey(name, key)),
     });
   }
 

@@ -4,6 +4,7 @@
  * Over its API and nothing else, with `--api` and `--token` or their environment variables OFFRAMP_API and OFFRAMP_TOKEN.
  * A problem document becomes a `CliError` that says what the agent said.
  */
+import { Readable } from "node:stream";
 import type { ProblemDocument } from "../errors.ts";
 
 /** 0 done, 1 failed, 2 usage or invalid configuration. */
@@ -46,18 +47,28 @@ export class Client {
   }
 
   /** @throws CliError */
-  async request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
-    const headers: Record<string, string> = {};
-    if (this.#token !== undefined) headers.authorization = `Bearer ${this.#token}`;
-    if (body !== undefined) headers["content-type"] = "application/json";
+  request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+    return this.#send(path, {
+      method,
+      ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      ...(signal && { signal }),
+    });
+  }
+
+  /** PUTs what may be large, as it is read. @throws CliError */
+  upload(path: string, content: Readable, { type, size }: { type: string; size: number }): Promise<Response> {
+    const headers = { "content-type": type, "content-length": String(size) };
+    // `duplex` is not in the types of Node 20.
+    const init = { method: "PUT", headers, body: Readable.toWeb(content), duplex: "half" };
+    return this.#send(path, init as unknown as RequestInit);
+  }
+
+  async #send(path: string, init: RequestInit): Promise<Response> {
+    const { signal } = init;
+    const authorization = this.#token === undefined ? undefined : { authorization: `Bearer ${this.#token}` };
     let response: Response;
     try {
-      response = await fetch(new URL(path, this.#base), {
-        method,
-        headers,
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-        ...(signal && { signal }),
-      });
+      response = await fetch(new URL(path, this.#base), { ...init, headers: { ...init.headers, ...authorization } });
     } catch (error) {
       if (signal?.aborted) throw error;
       const cause = (error as Error).cause as { code?: string; message?: string } | undefined;

@@ -111,6 +111,7 @@ function patternMessage(schema: Record<string, unknown> | undefined): string {
   if (pattern.includes("{1,15}"))
     return "must be the name of a network adapter: 1 to 15 characters without /, : and blanks";
   if (pattern.includes("{0,31}")) return "must be 1 to 32 letters, digits, dots, dashes or underscores";
+  if (pattern.includes("{43}")) return "must be the base64 of an Ed25519 public key's 32 octets";
   if (pattern === "^[!-~]+$") return "must not contain blanks or characters outside ASCII";
   return `must match ${pattern}`;
 }

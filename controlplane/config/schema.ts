@@ -251,6 +251,28 @@ const mep = object(
     transports: Type.Optional(
       Type.Array(transport, { maxItems: 32, description: "beside the platform's own REST: brokers of this site" }),
     ),
+    packages: Type.Optional(
+      object(
+        {
+          keys: Type.Optional(
+            Type.Array(
+              object(
+                {
+                  name: name("as packages show it"),
+                  key: Type.String({
+                    pattern: "^[A-Za-z0-9+/_-]{43}=?$",
+                    description: "Ed25519 public key: the base64 of its 32 octets",
+                  }),
+                },
+                "who signs packages",
+              ),
+              { default: [], maxItems: 64 },
+            ),
+          ),
+        },
+        "app packages; with keys, only those that one of them has signed are taken",
+      ),
+    ),
     notifications: Type.Optional(
       object(
         {

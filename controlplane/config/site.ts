@@ -49,6 +49,8 @@ export interface MepConfig {
   /** Canonical prefixes. */
   apps?: { tof: string; platform: string; egress?: string };
   rules: { initial: "ACTIVE" | "INACTIVE" };
+  /** Base64 of Ed25519 public keys. */
+  packages: { keys: { name: string; key: string }[] };
   /** Seconds. */
   liveness: { shortest: number; longest: number; usual: number };
   timing: { ntpServers: string[] };
@@ -131,6 +133,7 @@ function mepConfig(mep: NonNullable<SiteFile["mep"]>): MepConfig {
       },
     }),
     rules: { initial: rules?.initial ?? "INACTIVE" },
+    packages: { keys: mep.packages?.keys ?? [] },
     liveness: {
       shortest: milliseconds(liveness?.shortest ?? defaults.liveness.shortest) / 1000,
       longest: milliseconds(liveness?.longest ?? defaults.liveness.longest) / 1000,

@@ -3,7 +3,8 @@
  *
  * The verbs of the control plane (controlplane/cli/main.ts), and those of the MEC platform.
  */
-import { main, program } from "../../controlplane/cli/main.ts";
+import { api, main, program } from "../../controlplane/cli/main.ts";
+import { appVerb } from "./app.ts";
 
 const offramp = program(
   async () => [(await import("../platform.ts")).platformOf],
@@ -12,5 +13,6 @@ const offramp = program(
     await (await import("../runtime/site.ts")).takeDownInstances(config);
   },
 );
+appVerb(offramp.command("app"), api);
 
 process.exitCode = await main(offramp, process.argv);

@@ -13,7 +13,7 @@ export const root = fileURLToPath(new URL("../..", import.meta.url));
 /** The built program where it is up to date, as after `npm test`'s set-up; else the sources, which start slower. */
 function commandLine(): string[] {
   const built = join(root, "dist/.built");
-  const folders = ["controlplane"].map((folder) => join(root, folder));
+  const folders = ["dataplane", "controlplane", "mep"].map((folder) => join(root, folder));
   const files = folders.flatMap((folder) =>
     readdirSync(folder, { recursive: true, encoding: "utf8" }).map((name) => join(folder, name)),
   );
