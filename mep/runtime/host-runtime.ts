@@ -47,6 +47,8 @@ export interface HostRuntimeConfig {
   site: NetworkSite;
   /** Name server of instances. */
   resolver?: string;
+  /** Of all instances: where the platform is. */
+  environment?: Record<string, string>;
   warn: (message: string) => void;
 }
 
@@ -227,6 +229,7 @@ export class HostRuntime implements Runtime {
     limitMemory(this.#groupOf(id), spec.limits.memory);
     const environment = {
       ...spec.environment,
+      ...this.#config.environment,
       OFFRAMP_APP_INSTANCE_ID: id,
       OFFRAMP_TOF_ADDRESS: addresses.tof,
       OFFRAMP_PLATFORM_ADDRESS: addresses.platform,

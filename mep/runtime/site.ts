@@ -5,6 +5,7 @@
  */
 import type { SiteConfig } from "../../controlplane/config/site.ts";
 import { networkOf, RETURN } from "../../dataplane/ebpf/plumbing.ts";
+import { mp1Base } from "../mp1/listen.ts";
 import type { Server } from "./firewall.ts";
 import { HostRuntime, type HostRuntimeConfig } from "./host-runtime.ts";
 
@@ -18,8 +19,9 @@ export function runtimeSettings(config: SiteConfig, warn: HostRuntimeConfig["war
   const { mp1, dns } = mep;
   const { tof, platform, egress } = mep.apps;
   const [ownAddress = "", bits = ""] = apps.address.split("/");
+  const base = mp1 && mp1Base(mp1, config);
   const servers: Server[] = [
-    ...(mp1 ? [{ protocol: "tcp" as const, address: mp1.host, port: mp1.port }] : []),
+    ...(mp1 && base ? [{ protocol: "tcp" as const, address: new URL(base).hostname, port: mp1.port }] : []),
     ...(dns ? (["udp", "tcp"] as const).map((protocol) => ({ protocol, address: dns.host, port: dns.port })) : []),
   ];
   return {
@@ -36,6 +38,7 @@ export function runtimeSettings(config: SiteConfig, warn: HostRuntimeConfig["war
       uePools: [...new Set(backend.dataplanes.flatMap(({ uePools }) => uePools))].filter(isIPv4),
     },
     ...(dns && isIPv4(dns.host) && { resolver: dns.host }),
+    environment: base ? { OFFRAMP_MP1: base, OFFRAMP_TOKEN_ENDPOINT: `${base}/oauth2/token` } : {},
     warn,
   };
 }

@@ -75,8 +75,12 @@ test("B7: the firewall of a site with two instances, one of which reaches the wo
 
 test("B7: what site.yaml means for instances", () => {
   assert.is(settings(""), undefined);
-  const { site, resolver, networks } = settings(", apps: { tof: 10.61.0.0/24, platform: 10.62.0.0/24 }")!;
+  const { site, resolver, networks, environment } = settings(", apps: { tof: 10.61.0.0/24, platform: 10.62.0.0/24 }")!;
   assert.is(resolver, "10.60.0.1");
+  assert.equal(environment, {
+    OFFRAMP_MP1: "http://10.60.0.1:8091",
+    OFFRAMP_TOKEN_ENDPOINT: "http://10.60.0.1:8091/oauth2/token",
+  });
   assert.equal(networks, { tof: "10.61.0.0/24", platform: "10.62.0.0/24" });
   assert.equal(site.uePools, ["10.45.0.0/16"]);
   assert.equal(site.forbidden, ["198.18.0.0/15", "10.60.0.1/32", "10.60.0.0/24", "10.61.0.0/24", "10.62.0.0/24"]);
