@@ -234,6 +234,9 @@ export class DataplaneError extends Error {
   }
 }
 
+/** What was asked for cannot be done here, whatever the moment: members that do not go together, an adapter that is not there. */
+export class UnfitError extends DataplaneError {}
+
 export interface Dataplane {
   /** Attaches, or adopts what an earlier run left, and starts delivering events. */
   start(): Promise<void>;

@@ -4,7 +4,7 @@
  * Who makes rules asks here first, so that what is refused is refused by field, before anything is applied. Fields are those
  * of `SteeringRule`: `match.direction`, `output.tunnel.destination`.
  */
-import { DataplaneError } from "./dataplane.ts";
+import { UnfitError } from "./dataplane.ts";
 import { type Copy, copiesOf, type Outlet, type Steering, type SteeringRule } from "./steering.ts";
 
 export interface Misfit {
@@ -85,10 +85,10 @@ export function misfits(rule: SteeringRule): Misfit[] {
   return found;
 }
 
-/** @throws DataplaneError naming rule and field */
+/** @throws UnfitError naming rule and field */
 export function demandFit({ rules }: Steering): void {
   for (const rule of rules) {
     const [misfit] = misfits(rule);
-    if (misfit) throw new DataplaneError(`rule ${rule.name}: ${misfit.field} ${misfit.message}`, rule.name);
+    if (misfit) throw new UnfitError(`rule ${rule.name}: ${misfit.field} ${misfit.message}`, rule.name);
   }
 }

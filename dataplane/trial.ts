@@ -19,7 +19,7 @@ export interface TrialRequest {
 
 /** A flow that the packet belongs to. */
 export interface KnownFlow {
-  action: "pass" | "take" | "route" | "reply" | "drop" | "through";
+  action: "pass" | "take" | "route" | "forward" | "reply" | "drop" | "through";
   /** Index, and id of the rule that decided; 0 none. */
   service: number;
   rule: number;

@@ -3,7 +3,7 @@
  *
  *   apply ──refused──▶ nothing has changed          commit ──fails──▶ the old steering is applied again
  */
-import { DataplaneError } from "../../dataplane/dataplane.ts";
+import { DataplaneError, UnfitError } from "../../dataplane/dataplane.ts";
 import { messageOf, Problem } from "../errors.ts";
 
 export interface Step {
@@ -22,7 +22,7 @@ export async function applyAndCommit({ apply, commit, restore }: Step): Promise<
   } catch (error) {
     const object = error instanceof DataplaneError ? error.object : undefined;
     throw new Problem(
-      "dataplane-refused",
+      error instanceof UnfitError ? "unprocessable" : "dataplane-refused",
       `nothing has changed; ${object ? `${object}: ` : ""}${error instanceof DataplaneError ? error.message : "the data plane failed"}`,
       object ? { object } : {},
       { cause: error },

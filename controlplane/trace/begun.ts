@@ -29,7 +29,28 @@ function answered({ packet, link, tunnel, ...rest }: Subject, known?: Known): Su
   };
 }
 
-/** The rule that treats a flow which the core begins with this packet. */
+/** The rule that this packet of the core meets first, where that is one for the downlink. */
+export function metDownlink(
+  steering: Steering,
+  subject: Subject,
+  planes: readonly string[],
+  known?: Known,
+): SteeringRule | undefined {
+  const { packet, tunnel } = subject;
+  if (packet.unfit || (known && known.mode !== "offload")) return undefined;
+  if (!steering.rules.some(({ match }) => match.direction)) return undefined;
+  const as = answered({ ...subject, direction: "downlink" }, known);
+  const own = tunnel && {
+    ...tunnel,
+    source: tunnel.destination,
+    destination: tunnel.source,
+    teid: known?.session?.tunnel?.teid ?? 0,
+  };
+  const { rule } = meet(steering.rules, { ...as, ...(own && { tunnel: own }) }, planes);
+  return rule?.match.direction ? rule : undefined;
+}
+
+/** The rule that treats a flow which the core begins with this packet, or forwards it. */
 export function beginsThrough(
   steering: Steering,
   subject: Subject,
@@ -43,5 +64,6 @@ export function beginsThrough(
   const syn = packet.tcpFlags === undefined || /^S$/.test(packet.tcpFlags.replace(/[PU]/g, ""));
   if (packet.protocol === 6 && !syn && !known?.flow) return undefined;
   const { rule } = meet(steering.rules, answered(subject, known), planes);
-  return rule?.action === "pass" && rule.treatment ? rule : undefined;
+  if (rule?.match.direction) return undefined;
+  return rule?.action === "forward" || (rule?.action === "pass" && rule.treatment) ? rule : undefined;
 }

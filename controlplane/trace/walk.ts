@@ -9,7 +9,7 @@ import { copiesOf, type Steering, type SteeringRule } from "../../dataplane/stee
 import { outletText } from "../../dataplane/steering-text.ts";
 import type { Known, KnownFlow } from "../../dataplane/trial.ts";
 import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
-import { beginsThrough } from "./begun.ts";
+import { beginsThrough, metDownlink } from "./begun.ts";
 import type { Link, PacketFields, Tunnel } from "./frame.ts";
 import { mayMatch, meet, type TraceStep } from "./rules.ts";
 
@@ -66,6 +66,28 @@ function treated(
   return { detail, verdicts };
 }
 
+/** A packet by itself, by a rule for its direction. */
+function alone(rule: SteeringRule): Pick<Walked, "verdicts" | "text" | "detail"> {
+  const { action, name, output, treatment } = rule;
+  const direction = rule.match.direction ?? "uplink";
+  const by = `service "${name}", which decides each ${direction} packet by itself`;
+  const { detail, verdicts } = treated(rule, direction);
+  const passes = direction === "uplink" ? "pass_no_rule" : "pass_downlink";
+  if (action === "drop") return { verdicts: ["drop_rule", passes], text: `dropped by ${by}`, detail };
+  if (action === "pass" && !treatment)
+    return { verdicts: [passes, "pass_mid_connection"], text: `passes by ${by}`, detail };
+  if (action === "pass") {
+    return { verdicts: [...verdicts, "pass_treated", passes], text: `goes on in its tunnel by ${by}`, detail };
+  }
+  const whole = action === "forward" || output?.tunnel?.type === "gtp-u";
+  const to = output ? `by ${outletText(output)}` : "to the apps' network";
+  return {
+    verdicts: [...verdicts, whole ? "take_forwarded" : "take_routed", "pass_no_way", "drop_too_big", passes],
+    text: `handed ${to} ${whole ? "with its tunnel" : "untranslated"} by ${by}`,
+    detail,
+  };
+}
+
 /** A packet that begins a flow, by the rule that it meets. */
 function decided(
   rule: SteeringRule,
@@ -74,6 +96,7 @@ function decided(
 ): Pick<Walked, "verdicts" | "text" | "detail"> {
   const { action, endpoints = [], name, output } = rule;
   const by = `service "${name}"`;
+  if (rule.match.direction && known?.mode !== "observe") return alone(rule);
   const { detail, verdicts } = treated(rule, "uplink");
   const observed = known?.mode === "observe";
   const syn =
@@ -109,7 +132,8 @@ function decided(
     return { verdicts: ["pass_no_rule"], text, detail: [] };
   }
   const { session } = known ?? {};
-  if (session?.aside && !session.downlink) {
+  const whole = action === "forward" || (action === "route" && output?.tunnel?.type === "gtp-u");
+  if (!whole && session?.aside && !session.downlink) {
     return {
       verdicts: ["pass_aside"],
       text: "passes to the core: it did not answer pings for this UE; aside for a while",
@@ -117,13 +141,19 @@ function decided(
     };
   }
   const may: string[] = [];
-  if (session?.aside || (session && !session.downlink) || (known && !session)) may.push("pass_aside");
+  if (output) may.push("pass_no_way", "drop_too_big");
+  if (whole) may.push("drop_redirect");
+  else if (session?.aside || (session && !session.downlink) || (known && !session)) may.push("pass_aside");
   if (session && known && session.flows >= known.ueFlows) {
     return {
       verdicts: ["pass_table_full"],
       text: "passes to the core: the UE has all the flows it may have",
       detail: [],
     };
+  }
+  if (whole && output) {
+    const text = `handed by ${outletText(output)} with its tunnel, by ${by}`;
+    return { verdicts: [...verdicts, "take_forwarded", ...may], text, detail };
   }
   if (action === "route") {
     const to = output ? `by ${outletText(output)}` : "to the apps' network";
@@ -151,7 +181,13 @@ function byFlow(
   { session }: Known,
   flow: KnownFlow,
 ): Pick<Walked, "verdicts" | "text" | "detail"> {
-  if (flow.sameTunnel && session?.aside && !session.downlink && flow.action !== "through") {
+  if (
+    flow.sameTunnel &&
+    session?.aside &&
+    !session.downlink &&
+    flow.action !== "through" &&
+    flow.action !== "forward"
+  ) {
     return {
       verdicts: ["pass_aside"],
       text: "passes to the core: the UE stands aside, nobody could answer it",
@@ -159,7 +195,9 @@ function byFlow(
     };
   }
   const more = rule ? treated(rule, "uplink") : { detail: [], verdicts: [] };
-  const plain = { route: "take_routed", through: "pass_treated" }[flow.action as string] ?? "take_uplink";
+  const plain =
+    { route: "take_routed", through: "pass_treated", forward: "take_forwarded" }[flow.action as string] ??
+    "take_uplink";
   const to = flow.action === "take" ? `: destination is ${flow.translated.address}` : "";
   const text = `its flow is known, by ${by}, and stays as it was decided${to}`;
   return { verdicts: [...more.verdicts, plain], text, detail: more.detail };
@@ -188,7 +226,16 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
   const unlikely = packet.unfit ? ["pass_inner_malformed"] : [];
   if (packet.fragment === "later" && wanted) {
     const text = "a later fragment: goes where its first one went, or waits for it";
-    return end(text, "take_uplink", "pass_no_rule", "slow_inner_fragment", "take_routed", "pass_treated");
+    return end(
+      text,
+      "take_uplink",
+      "pass_no_rule",
+      "slow_inner_fragment",
+      "take_routed",
+      "pass_treated",
+      "take_forwarded",
+      "drop_rule",
+    );
   }
 
   const syn =
@@ -257,6 +304,8 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
       "pass_no_rule",
       "take_uplink",
       "take_routed",
+      "take_forwarded",
+      "pass_treated",
       "drop_rule",
     );
   }
@@ -288,8 +337,19 @@ function walkDownlink(steering: Steering, subject: WalkSubject, planes: readonly
   const none = { steps: [], others: 0, detail: [] };
   if (known?.mode === "bypass") return { ...none, verdicts: ["pass_bypass"], text: "passes: bypass is on" };
   const { flow } = known ?? {};
+  const own = metDownlink(steering, subject, planes, known);
+  if (own) {
+    const ended = alone(own);
+    const learns = known ? ["pass_peer_refused", "pass_malformed"] : [];
+    return { ...none, flowRule: own.id, ...ended, verdicts: [...ended.verdicts, "drop_pinger_answer", ...learns] };
+  }
   const rule = steering.rules.find(({ id }) => id === flow?.rule);
-  const anew = !flow || (flow.begun && !flow.current);
+  const anew = !flow || (flow.begun && !flow.current && flow.action !== "forward");
+  if (known?.mode === "offload" && flow?.action === "forward" && flow.live) {
+    const text = `its flow is known, by ${ruleName(rule, flow.rule)}, and is handed on with its tunnel`;
+    const verdicts = ["take_forwarded", "pass_downlink", "drop_redirect", "drop_too_big", "drop_rate"];
+    return { ...none, flowRule: flow.rule, verdicts, text, detail: rule ? treated(rule, "downlink").detail : [] };
+  }
   if (known?.mode === "offload" && flow?.action === "through" && flow.live && !anew) {
     const { detail, verdicts } = rule ? treated(rule, "downlink") : { detail: [], verdicts: [] };
     const text = `goes on in its tunnel after what ${rule ? `service "${rule.name}"` : ruleName(rule, flow.rule)} asks for`;
@@ -302,7 +362,9 @@ function walkDownlink(steering: Steering, subject: WalkSubject, planes: readonly
   if (first) {
     const { detail, verdicts } = treated(first, "downlink");
     const text = `begins a flow, and goes on in its tunnel after what service "${first.name}" asks for`;
-    return { ...none, flowRule: first.id, verdicts: [...verdicts, "pass_treated", "pass_downlink"], text, detail };
+    const forwarded = first.action === "forward" ? ["take_forwarded"] : [];
+    const all = [...forwarded, ...verdicts, "pass_treated", "pass_downlink"];
+    return { ...none, flowRule: first.id, verdicts: all, text, detail };
   }
   const refused = known && (!known.permitted.source || !known.permitted.destination || !known.permitted.ue);
   const ping = subject.packet.echo === undefined ? [] : ["drop_pinger_answer"];

@@ -12,7 +12,7 @@
  * hops are kept current (ways.ts).
  */
 import { macOctets } from "../address.ts";
-import { DataplaneError } from "../dataplane.ts";
+import { DataplaneError, UnfitError } from "../dataplane.ts";
 import { type Copy, copiesOf, type Outlet, type Steering, type SteeringRule } from "../steering.ts";
 import { BpfMap, MapType } from "./bpf-map.ts";
 import * as c from "./consts.ts";
@@ -98,7 +98,7 @@ export class Outlets {
       const adapter = await this.#adapterFor(rule.name, rule.output);
       const link = links.get(adapter);
       if (!link) {
-        throw new DataplaneError(`rule ${rule.name} leaves by ${adapter}: there is no such adapter`, adapter);
+        throw new UnfitError(`rule ${rule.name} leaves by ${adapter}: there is no such adapter`, adapter);
       }
       await this.#refuseDeaf(rule.name, link);
       const output = { outlet: rule.output, whole: leavesWhole(rule), adapter };
@@ -111,7 +111,7 @@ export class Outlets {
           return [name, await this.#resolved(name, output, link)] as const;
         } catch (error) {
           if (!(error instanceof DataplaneError)) throw error;
-          throw new DataplaneError(`rule ${rule} ${error.message}`, error.object);
+          throw new UnfitError(`rule ${rule} ${error.message}`, error.object);
         }
       }),
     );
@@ -138,7 +138,7 @@ export class Outlets {
       return await adapterOf(outlet, this.#apps);
     } catch (error) {
       if (!(error instanceof DataplaneError)) throw error;
-      throw new DataplaneError(`rule ${rule} ${error.message}`, error.object);
+      throw new UnfitError(`rule ${rule} ${error.message}`, error.object);
     }
   }
 
@@ -168,9 +168,9 @@ export class Outlets {
   async #refuseDeaf(name: string, link: Link): Promise<void> {
     if (this.#native.has(link.ifindex) || this.#wiring.allGeneric()) return;
     const rule = `rule ${name} leaves by ${link.ifname}`;
-    if (!link.flags.includes("UP")) throw new DataplaneError(`${rule}: the adapter is down`, link.ifname);
+    if (!link.flags.includes("UP")) throw new UnfitError(`${rule}: the adapter is down`, link.ifname);
     const { native, reason } = await probePort(objectPath("probe.bpf.o"), link);
-    if (!native) throw new DataplaneError(`${rule}: ${reason}`, link.ifname);
+    if (!native) throw new UnfitError(`${rule}: ${reason}`, link.ifname);
     this.#native.add(link.ifindex);
   }
 

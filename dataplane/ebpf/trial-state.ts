@@ -26,6 +26,7 @@ const actions: Record<number, KnownFlow["action"]> = {
   [c.ACTION_REPLY]: "reply",
   [c.ACTION_DROP]: "drop",
   [c.ACTION_THROUGH]: "through",
+  [c.ACTION_FORWARD]: "forward",
 };
 
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
@@ -157,7 +158,7 @@ export function find(kernel: Kernel, tables: Tables, dataplane: number, request:
     const value = finder.flow(keyed(uplink ? 0 : 1));
     const above = !value && way === "downlink" ? finder.flow(keyed(0)) : undefined;
     if (above && finder.sessions.get(above.session)?.epoch === above.epoch) {
-      const translated = above.action === c.ACTION_TAKE || above.action === c.ACTION_ROUTE;
+      const translated = [c.ACTION_TAKE, c.ACTION_ROUTE, c.ACTION_FORWARD].includes(above.action);
       settled = translated || above.generation === generation;
     }
     if (value) {

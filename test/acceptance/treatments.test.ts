@@ -314,7 +314,7 @@ data, (host, port) = s.recvfrom(2000); print(data.decode(), "from", host, flush=
 test("A17: an output that is not there is refused by name, and nothing changes", async () => {
   const away = { priority: 10, nw_src: "0.0.0.0/0", nw_dst: internet.www, output: { port: "nowhere0" } };
   const reply = await scene.appliance.curl("POST", "/service", { name: "away", rules: away });
-  assert.is(reply.status, 503, reply.text);
+  assert.is(reply.status, 422, reply.text);
   assert.match(reply.text, /rule away leaves by nowhere0: there is no such adapter/);
   assert.equal(await scene.appliance.api("GET", "/service"), []);
   assert.is(await server(ue, internet.www), "internet");

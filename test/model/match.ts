@@ -42,11 +42,12 @@ const inRange = (n: number, list: readonly Range[] | undefined) =>
   list === undefined || list.some(([low, high]) => n >= low && n <= high);
 const macText = (octets: Uint8Array) => (toHex(octets).match(/../g) ?? []).join(":");
 
-/** What the outside of the packet says; `message`: the GTP-U message type. */
+/** What the outside of an uplink packet says; `message`: the GTP-U message type. */
 function matchesOutside({ match }: SteeringRule, p: Packet, message: number): boolean {
   const mac = (at: number, list: string[] | undefined) =>
     list === undefined || list.includes(macText(p.frame.subarray(at, at + 6)));
   return (
+    match.direction !== "downlink" &&
     inRange(message, match.message ?? [[255, 255]]) &&
     (match.dataplanes === undefined || match.dataplanes.includes("s1")) &&
     inRange(p.link >> 12, match.vlan) &&

@@ -112,16 +112,19 @@ const match: fc.Arbitrary<Match> = fc
     gateway: maybe(some(prefix4(near(20, 2), "198.18.2"))),
     teid: maybe(ranges(fc.oneof(near(0x100, 4), fc.constantFrom(0, 0xffffffff, 0x80000000)))),
     qfi: maybe(ranges(fc.constantFrom(0, 5, 63))),
+    // Of the uplink alone nothing is remembered, by which the rule could be told: test/programs/directed.test.ts.
+    direction: fc.option(fc.constant("downlink" as const), { nil: undefined, freq: 1 }),
   })
   .map((whole) => {
     // Only some members each: with all of them nothing would ever match.
-    const { family, source, ...rest } = whole;
+    const { family, source, direction, ...rest } = whole;
     const kept = Object.entries(rest).filter(([, value]) => value !== undefined);
     const six = rest.destination?.[0]?.includes(":");
     return {
       ...Object.fromEntries(kept.filter((_, i) => i % 3 === kept.length % 3 || kept.length < 3)),
       ...(family && !rest.destination && !source && { family }),
       ...(source && !six && { source }),
+      ...(direction && rest.protocol && { direction }),
     } as Match;
   });
 
