@@ -246,7 +246,10 @@ export interface Dataplane {
   down(options: { unwire: boolean }): Promise<void>;
   /** All or nothing. @throws DataplaneError and the old steering stays. */
   apply(steering: Steering): Promise<void>;
-  /** The same for its names alone, at a cost that does not depend on the rules. @throws DataplaneError and the old ones stay */
+  /**
+   * The same for its names alone, at a cost that does not depend on the rules; the name server is known to answer.
+   * @throws DataplaneError and the old ones stay
+   */
   setNames(names: Names): Promise<void>;
   /** What a steering becomes in the tables, all of it; has no effects. @throws DataplaneError as `apply` would */
   describe(steering: Steering): TableEntry[];

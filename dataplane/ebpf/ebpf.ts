@@ -334,6 +334,7 @@ export class EbpfDataplane implements Dataplane {
   async setNames(names: Names): Promise<void> {
     this.#running();
     this.#names!.apply(names);
+    this.#names!.trust();
     if (this.#steering) this.#steering = { ...this.#steering, names };
   }
 

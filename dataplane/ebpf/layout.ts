@@ -184,7 +184,7 @@ export const nameServer = struct("name_server", {
   port4: be16,
   port6: be16,
   waiting: u32,
-  tried: u32,
+  unused: u64,
 });
 export const cached = struct("cached", {
   key: bytes(32, 8),

@@ -129,6 +129,12 @@ export class NameTable {
     return takeBack;
   }
 
+  /** The name server answers: whoever says which names there are knows. */
+  trust(): void {
+    const servers = this.#kernel.map("name_server");
+    servers.update(0, nameServer.encode({ ...nameServer.decode(servers.lookup(0)!), waiting: 0 }));
+  }
+
   /** Where what is in force is not as `steering` says; where it says nothing, it is. */
   differences({ names }: Steering): Difference[] {
     if (!names) return [];

@@ -33,15 +33,23 @@ export class DnsRules implements DnsActivation {
   }
 
   apply(active: readonly DnsRecord[]): Promise<void> {
-    const result = this.#last.then(() => this.#apply(active));
-    this.#last = result.catch(() => undefined);
-    return result;
+    return this.#serialise(() => this.#apply(active));
   }
 
-  /** No query is taken any more, and the name server may go. What is active stays known. */
-  async release(): Promise<void> {
-    await this.#last;
-    await this.#take([]);
+  /** No query is taken as long as the name server is not there; what is active stays known. */
+  pause(): Promise<void> {
+    return this.#serialise(() => this.#take([]));
+  }
+
+  /** The name server is there again, with what it had. */
+  resume(): Promise<void> {
+    return this.#serialise(() => this.#take(this.#active ?? []));
+  }
+
+  #serialise(work: () => Promise<void>): Promise<void> {
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => undefined);
+    return result;
   }
 
   #take(records: readonly DnsRecord[]): Promise<void> {

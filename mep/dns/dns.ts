@@ -45,7 +45,11 @@ export class NameService {
   /** Constructing has no effects. */
   constructor({ config, services, log }: Pick<Host, "config" | "services" | "log">) {
     const { settings, target } = dnsSettings(config);
-    this.#server = new DnsServer({ ...settings, log });
+    const changed = (up: boolean): void => {
+      const done = up ? this.#rules.resume() : this.#rules.pause();
+      done.catch((error: unknown) => log.error({ err: error }, "the data plane could not be told of the name server"));
+    };
+    this.#server = new DnsServer({ ...settings, log, changed });
     this.#rules = new DnsRules({ server: this.#server, services, target });
   }
 
@@ -62,7 +66,7 @@ export class NameService {
   /** No query is taken any more; then the name server ends. */
   async stop(): Promise<void> {
     try {
-      await this.#rules.release();
+      await this.#rules.pause();
     } finally {
       await this.#server.stop();
     }

@@ -71,12 +71,15 @@ export async function endLeft(directory: string): Promise<void> {
 
 export interface DnsServerOptions extends Omit<DnsSettings, "user"> {
   log: Logger;
+  /** It answers, or answers no more, as long as it is not stopped. Not told of the first time. */
+  changed?: (up: boolean) => void;
 }
 
 export class DnsServer {
   readonly #directory: string;
   readonly #config: string;
   readonly #log: Logger;
+  readonly #changed: (up: boolean) => void;
   #child: ChildProcess | undefined;
   /** Of the process, ours or one that was found. */
   #pid: number | undefined;
@@ -92,11 +95,12 @@ export class DnsServer {
   #said: string[] = [];
 
   /** Constructing has no effects. */
-  constructor({ log, ...settings }: DnsServerOptions) {
+  constructor({ log, changed = () => undefined, ...settings }: DnsServerOptions) {
     const user = systemUser();
     this.#directory = settings.directory;
     this.#config = renderConfig({ ...settings, ...(user !== undefined && { user }) });
     this.#log = log;
+    this.#changed = changed;
   }
 
   /** Its process, while there is one. */
@@ -262,9 +266,11 @@ export class DnsServer {
   }
 
   #ended(why: string): void {
+    const was = this.#up;
     this.#up = false;
     this.#pid = undefined;
     if (this.#stopping) return;
+    if (was) this.#changed(false);
     if (Date.now() - this.#begun > steadyMs) this.#pause = firstPauseMs;
     this.#log.error(
       { part: "unbound", said: this.#said.at(-1) },
@@ -275,6 +281,7 @@ export class DnsServer {
       const again = this.#last.then(async () => {
         await this.#untilReady();
         await this.#change(await this.#read(), this.#held);
+        this.#changed(true);
       });
       this.#last = again.catch((error: unknown) => this.#log.warn({ err: error }, "the name server is not up yet"));
     }, this.#pause);

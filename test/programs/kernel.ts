@@ -266,7 +266,6 @@ export class Kernel {
     for (const name of names) map.update(nameKey(name), Uint8Array.of(1));
     const value = layout.nameServer.decode(renderServer({ names, server, ...(server6 && { server6 }) }));
     value.waiting = waiting === undefined ? 0 : this.ago(waiting) >>> 0;
-    value.tried = this.ago(0) >>> 0;
     this.object.map("name_server").update(0, layout.nameServer.encode(value));
     const header = layout.rulesHeader.decode(this.value("rules_state", 0));
     this.object.map("rules_state").update(0, layout.rulesHeader.encode({ ...header, names: names.length > 0 ? 1 : 0 }));

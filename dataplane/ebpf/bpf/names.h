@@ -156,18 +156,12 @@ INLINE struct name_server *name_server_here(void)
 	return bpf_map_lookup_elem(&name_server, &zero);
 }
 
-/* Who is not answered asks elsewhere: while the name server is silent, queries pass but for one a second, and one in
- * sixteen, so that nobody who asks what is never answered keeps the others from finding out that it is back. */
-INLINE int is_silent(struct name_server *server)
+/* Who is not answered asks elsewhere: while the name server is silent, queries pass, but for one in sixteen, which finds out
+ * whether it is back. Chance picks it: so nobody who asks what is never answered keeps the others from finding out. */
+INLINE int is_silent(const struct name_server *server)
 {
-	__u32 t = now();
-
-	if (!server->waiting || (__s32)(t - server->waiting) < (__s32)(SILENT_SECONDS * HZ))
-		return 0;
-	if (t - server->tried < HZ && bpf_get_prandom_u32() & 15)
-		return 1;
-	server->tried = t;
-	return 0;
+	return server->waiting && (__s32)(now() - server->waiting) >= (__s32)(SILENT_SECONDS * HZ) &&
+	       bpf_get_prandom_u32() & 15;
 }
 
 INLINE void name_server_asked(struct name_server *server)

@@ -215,7 +215,7 @@ struct name_server { /* who answers for those names */
 	struct address address4, address6;
 	__u16 port4, port6; /* network order, 0: nobody */
 	__u32 waiting;      /* since when a query has had no answer, nor any after it; 0: all is well */
-	__u32 tried;        /* last query that was taken all the same */
+	__u64 unused;
 };
 
 /* What is done with the packets of a service beside its rule's action. Index: service. All zero: nothing. */

@@ -112,8 +112,10 @@ dns(
     assert.is(dataplane.applied.length, applied);
     await services.create({ name: "www", serviceIP: "203.0.113.80", applicationIP: "10.60.0.10" }, "test");
     assert.equal(dataplane.applied.at(-1)?.names?.names, ["c.example"]);
-    await rules.release();
+    await rules.pause();
     assert.equal(dataplane.steering.names?.names, []);
+    await rules.resume();
+    assert.equal(dataplane.steering.names?.names, ["c.example"]);
   },
 );
 
