@@ -6,10 +6,11 @@
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { DnsRecord } from "../../mep/dns/records.ts";
+import { repository } from "../lab/appliance.ts";
 import { edgeOnly, internet, internet6, type Ue } from "../lab/lab.ts";
 import { until } from "../lab/netns.ts";
 import { type Question, resolve, startResolver } from "../lab/resolver.ts";
@@ -25,10 +26,11 @@ const shop: DnsRecord = { name: "shop.example.com", type: "A", address: edgeOnly
 const shop6: DnsRecord = { ...shop, type: "AAAA", address: edgeOnly.service6 };
 const real = { "shop.example.com": internet.other, "www.example.com": internet.www, "six.example.com": internet6.www };
 
-const script = fileURLToPath(new URL("named.ts", import.meta.url));
+/** Compiled, as bin/offramp is. */
+const script = join(repository, "dist", "test", "acceptance", "named.js");
 async function startAgent(): Promise<void> {
   const { appliance, lab } = scene;
-  const argv = [process.execPath, "--import", "tsx", script, appliance.config];
+  const argv = [process.execPath, script, appliance.config];
   const started = lab.machines.start("tof", "offramp", argv);
   appliance.process = started;
   await until(

@@ -2,7 +2,7 @@
  * The agent as `offramp run` starts it, with the name service of the platform, and one route more: what Mp1 would do with DNS
  * rules, without apps and packages.
  *
- * Usage: node --import tsx test/acceptance/named.ts <site.yaml>     PUT /test/dns: the records that are active
+ * Usage: node dist/test/acceptance/named.js <site.yaml>     PUT /test/dns: the records that are active
  */
 import { run } from "../../controlplane/cli/run.ts";
 import type { MakeExtension } from "../../controlplane/extension.ts";
