@@ -95,7 +95,7 @@ test("a check that failed leaves no figure in text and Markdown", () => {
 
 test("docs/benchmarks.md has a place for each section", () => {
   const document = readFileSync(new URL("../../docs/benchmarks.md", import.meta.url), "utf8");
-  for (const name of ["path", "scale", "learn", "wire", "service", "memory", "loss", "rules", "chain"]) {
+  for (const name of ["path", "scale", "learn", "wire", "service", "memory", "loss", "rules", "chain", "mp1"]) {
     assert.match(between(document, name, "here"), `<!-- bench:${name} -->\nhere\n<!-- /bench:${name} -->`);
   }
   assert.throws(() => between(document, "nothing", ""), "no markers");

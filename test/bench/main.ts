@@ -13,6 +13,7 @@ import { chain } from "./chain.ts";
 import { asMarkdown, asText, between, met, type Section } from "./figures.ts";
 import { type Effort, learn, path, scale } from "./inside.ts";
 import { loss } from "./loss.ts";
+import { mp1 } from "./mp1.ts";
 import { memory, service, wire } from "./outside.ts";
 import { rules } from "./rules.ts";
 
@@ -25,6 +26,7 @@ const sections: Record<string, (effort: Effort) => Section | Promise<Section>> =
   memory,
   loss,
   rules,
+  mp1,
   chain: (effort) => chain(effort),
 };
 

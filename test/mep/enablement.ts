@@ -12,13 +12,13 @@ import { problem } from "../../controlplane/api/schemas.ts";
 import { Problem } from "../../controlplane/errors.ts";
 import type { Metrics } from "../../controlplane/metrics/metrics.ts";
 import { Commits } from "../../mep/commits.ts";
-import type { TransportInfo } from "../../mep/model/services.ts";
 import { Enablement, type EnablementOptions } from "../../mep/mp1/enablement.ts";
 import { Mp1Server } from "../../mep/mp1/server.ts";
 import type { Authority, Instance, OperationAction, Subscriber } from "../../mep/parts.ts";
 import { registryTables } from "../../mep/registry/tables.ts";
 import { MepStore } from "../../mep/store.ts";
 import { conforming, conformingNotification } from "./conformance/conforming.ts";
+import { makeInstance } from "./fixtures.ts";
 
 export const base = "https://10.60.0.1:8091";
 export const management = "/mec_service_mgmt/v1";
@@ -38,20 +38,6 @@ export interface CallOptions {
   body?: unknown;
   headers?: Record<string, string>;
 }
-
-export const makeInstance = (id: string, more: Partial<Instance> = {}): Instance => ({
-  id,
-  appDId: `appd-${id}`,
-  name: id,
-  provider: "tenant",
-  instantiationState: "INSTANTIATED",
-  operationalState: "STARTED",
-  configured: true,
-  ready: true,
-  addresses: [],
-  external: true,
-  ...more,
-});
 
 export interface Mp1 {
   server: Mp1Server;
@@ -200,25 +186,3 @@ export function isProblem(answer: Answer, status: number): void {
   assert.ok(answer.body.detail, "a problem says what is wrong");
   assert.not.match(answer.text, /node_modules|\.ts:|at .*\(/);
 }
-
-export const transport: TransportInfo = {
-  id: "own",
-  name: "REST",
-  type: "REST_HTTP",
-  protocol: "HTTP",
-  version: "1.1",
-  endpoint: { uris: ["http://10.61.0.5/api"] },
-  security: { oAuth2Info: { grantTypes: ["OAUTH2_CLIENT_CREDENTIALS"], tokenEndpoint: "http://10.61.0.5/token" } },
-};
-
-export const category = (id: string) => ({ href: "http://catalogue/x", id, name: id, version: "1" });
-
-/** A service as an app offers it. */
-export const offer = (name = "camera", more: object = {}) => ({
-  serName: name,
-  version: "1.0",
-  state: "ACTIVE",
-  serializer: "JSON",
-  transportInfo: transport,
-  ...more,
-});

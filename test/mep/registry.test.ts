@@ -11,7 +11,7 @@ import { concerns } from "../../mep/registry/announcements.ts";
 import { Directory, type ServiceQuery } from "../../mep/registry/directory.ts";
 import { allowance, intervalFor } from "../../mep/registry/liveness.ts";
 import { aboutOf, Service } from "../../mep/registry/service.ts";
-import { category, offer, transport } from "./enablement.ts";
+import { category, offer, transport } from "./fixtures.ts";
 
 const test = suite("registry");
 

@@ -5,17 +5,8 @@ import { Value } from "typebox/value";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { serviceInfo, serviceLivenessInfo, transportInfo } from "../../mep/model/services.ts";
-import {
-  type Answer,
-  base,
-  category,
-  isProblem,
-  type Mp1,
-  management,
-  offer,
-  transport,
-  withMp1,
-} from "./enablement.ts";
+import { type Answer, base, isProblem, type Mp1, management, withMp1 } from "./enablement.ts";
+import { category, offer, transport } from "./fixtures.ts";
 
 const test = suite("mp1 services");
 

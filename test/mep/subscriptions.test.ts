@@ -10,17 +10,8 @@ import {
   subscriptionLinkList,
 } from "../../mep/model/services.ts";
 import { appTerminationNotification, terminationSubscription } from "../../mep/model/support.ts";
-import {
-  base,
-  category,
-  isProblem,
-  type Mp1,
-  makeInstance,
-  management,
-  offer,
-  support,
-  withMp1,
-} from "./enablement.ts";
+import { base, isProblem, type Mp1, management, support, withMp1 } from "./enablement.ts";
+import { category, makeInstance, offer } from "./fixtures.ts";
 
 const test = suite("mp1 subscriptions");
 

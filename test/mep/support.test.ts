@@ -11,7 +11,8 @@ import { appInfo, currentTime, timingCaps } from "../../mep/model/support.ts";
 import { kernelTime } from "../../mep/timing/adjtimex.ts";
 import { chronyServers, timesyncdServers } from "../../mep/timing/servers.ts";
 import { Timing } from "../../mep/timing/timing.ts";
-import { base, isProblem, makeInstance, management, offer, support, withMp1 } from "./enablement.ts";
+import { base, isProblem, management, support, withMp1 } from "./enablement.ts";
+import { makeInstance, offer } from "./fixtures.ts";
 
 const test = suite("mp1 application support");
 

@@ -2,7 +2,8 @@
 // needs ../shared
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { category, offer, withMp1 } from "../enablement.ts";
+import { withMp1 } from "../enablement.ts";
+import { category, offer } from "../fixtures.ts";
 import { withPlatform } from "../rules/harness.ts";
 import { conforming } from "./conforming.ts";
 import type { Contract } from "./contract.ts";
