@@ -125,6 +125,7 @@ function setUpPatience(app: Server): void {
         // A request that a test has injected has no socket.
         if (!raw.complete && "destroy" in raw.socket) rejectSocket(late, raw.socket);
       }, patience);
+      timer.unref();
       raw.once("close", () => clearTimeout(timer));
     }
     done();

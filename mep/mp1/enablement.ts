@@ -44,7 +44,7 @@ export class Enablement {
   readonly registry: Registry;
   readonly subscriptions: Subscriptions;
   readonly registrations: Registrations;
-  /** In the order in which an instance begins; at its end the last comes first. */
+  /** In the order in which they let go of an instance at its end; at its beginning it is the other way round. */
   readonly parts: readonly InstancePart[];
   readonly #context: Mp1Context;
 
@@ -62,9 +62,9 @@ export class Enablement {
       ...(bounds && { bounds }),
       ...(quotas && { quotas }),
     });
-    const parts = [this.subscriptions, this.registry];
+    const parts = [this.registry, this.subscriptions];
     this.registrations = new Registrations({ database, commits, instances, parts });
-    this.parts = [this.registrations, ...parts];
+    this.parts = [...parts, this.registrations];
     this.#context = {
       registry: this.registry,
       subscriptions: this.subscriptions,

@@ -26,7 +26,7 @@ export interface RegistrationsOptions {
   database: Database.Database;
   commits: Commits;
   instances: Pick<Instances, "get">;
-  /** What a registration that goes takes with it, the last first. */
+  /** What a registration that goes takes with it, in this order. */
   parts: readonly InstancePart[];
 }
 
@@ -156,7 +156,7 @@ export class Registrations implements InstancePart {
   async delete(identity: Identity, instance: string): Promise<void> {
     const registration = this.find(identity, instance);
     const external = this.asInstance(instance);
-    if (external) for (const part of [...this.#options.parts].reverse()) await part.deactivate?.(external);
+    if (external) for (const part of this.#options.parts) await part.deactivate?.(external);
     await this.#forget(registration);
   }
 

@@ -224,7 +224,7 @@ test("B7: the end of an instance: it is told, its services go with REMOVED in on
     const app1 = instances.get("app1");
     assert.ok(app1);
     const end = async () => {
-      for (const part of [...enablement.parts].reverse()) await part.deactivate?.(app1);
+      for (const part of enablement.parts) await part.deactivate?.(app1);
     };
     await end();
     // It has been told as well, for its subscriptions outlive its services.
