@@ -31,7 +31,7 @@ export const queueDefaults: QueueSettings = {
   retryMs: [1000, 4000, 15_000, 60_000],
   waiting: 1000,
   octets: 64 << 20,
-  atOnce: 256,
+  atOnce: 128,
   atOnceOfInstance: 8,
   ageMs: 600_000,
   breaker: { failures: 5, openMs: 30_000, openAtMostMs: 300_000 },
