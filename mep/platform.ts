@@ -148,7 +148,7 @@ export class Platform implements Extension {
       notifier: this.notifier,
       ...(this.runtime && { runtime: this.runtime }),
       // In the order of the beginning; the end goes the other way: rules, services, subscriptions, registration, credentials.
-      parts: [this.auth.credentials, ...this.enablement.parts, this.rules],
+      parts: [this.auth.credentials, ...[...this.enablement.parts].reverse(), this.rules],
       credentials: async ({ id }) => this.auth.credentials.rotate(id),
       announce: (instance, action, seconds) => this.enablement.announceTermination(instance, action, seconds),
       failed: (error, what) => log.error({ err: error }, `app instances: ${what}`),
