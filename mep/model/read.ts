@@ -32,7 +32,10 @@ export function invalid(errors: readonly FieldError[]): Problem {
  * schema. What it returns is a copy, and shares nothing with the body.
  * @throws Problem invalid-request (400)
  */
-export function reader<Value>(schema: TSchema, rules: (value: Value) => FieldError[] = () => []): (body: unknown) => Value {
+export function reader<Value>(
+  schema: TSchema,
+  rules: (value: Value) => FieldError[] = () => [],
+): (body: unknown) => Value {
   const compiled = Compile(schema);
   return (body) => {
     // Depth first: what is deep enough would end the copying.
