@@ -108,7 +108,7 @@ export class Appliance {
   }
 
   /** Starts the process and returns when `/readyz` answers 200. @throws with its log when it does not. */
-  async start(timeoutMs = 30_000): Promise<void> {
+  async start(timeoutMs = 120_000): Promise<void> {
     if (this.process) this.past += this.process.log;
     const started = this.lab.machines.start("tof", "offramp", [this.executable, "run", "--config", this.config]);
     this.process = started;
