@@ -10,7 +10,7 @@ import type { Routes } from "../controlplane/api/context.ts";
 import type { MepConfig } from "../controlplane/config/site.ts";
 import { Problem } from "../controlplane/errors.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
-import { Auth } from "./auth/auth.ts";
+import { Auth, ratesOf } from "./auth/auth.ts";
 import { authTables } from "./auth/tables.ts";
 import { Commits } from "./commits.ts";
 import { NameService } from "./dns/dns.ts";
@@ -86,10 +86,13 @@ export class Platform implements Extension {
     });
     this.#undo.push(() => this.notifier.stop());
     this.enablement = this.#enablement(store, instances);
+    const { mp1 } = host.config.mep ?? {};
     this.auth = new Auth({
       database: store.database,
       base: () => this.mp1() ?? "",
       registered: (client) => this.enablement.registrations.instanceOf(client),
+      refused: (reason) => host.metrics.refused.inc({ api: "mp1", reason }),
+      ...(mp1 && { lifetime: mp1.tokenLifetime, rates: ratesOf(mp1.rates) }),
     });
     if (host.config.mep?.dns) this.#names = new NameService(host);
     this.rules = this.#rules(store);
