@@ -66,6 +66,10 @@ function keyOf(endpoint: Endpoint, health: Health): string {
   return [type, address, port, path, host, intervalMs, timeoutMs, up, down].join(" ");
 }
 
+/** What is found counts, but for an endpoint that is up: that may be draining. `found` absent: nobody asks. */
+const stateWith = ({ state = "up" }: Endpoint, found: TargetState = "up"): EndpointView["state"] =>
+  found === "up" ? state : found;
+
 const usable = (entries: Iterable<NumberedIntent>) => {
   const found = new Map<string, NumberedIntent & { endpoints: Endpoint[] }>();
   for (const entry of entries) {
@@ -83,6 +87,8 @@ export class EndpointHealth {
   #coming = usable([]);
   /** Changes that the steering does not know of yet. */
   readonly #stale = new Set<string>();
+  /** What the steering knows of those instead: that is what packets meet, and what is told. */
+  readonly #inSteering = new Map<string, TargetState>();
   /** Changes whose flows and events are still to be seen to. */
   #untold = new Map<string, Change>();
   readonly #aside = new Set<string>();
@@ -94,6 +100,7 @@ export class EndpointHealth {
     this.#options = options;
     this.#stopListening = options.watcher.on((change) => {
       this.#stale.add(change.key);
+      if (!this.#inSteering.has(change.key)) this.#inSteering.set(change.key, change.was);
       this.#untold.set(change.key, change);
       this.#soon(gatherMs);
     });
@@ -106,11 +113,9 @@ export class EndpointHealth {
   }
 
   #stateOf(service: string, endpoint: Endpoint): EndpointView["state"] {
-    const own = endpoint.state ?? "up";
     const entry = this.#coming.get(service) ?? this.#entries.get(service);
     const health = entry?.intent.health;
-    const found: TargetState = (health && this.#options.watcher.state(keyOf(endpoint, health))?.state) ?? "up";
-    return found === "up" ? own : found;
+    return stateWith(endpoint, health && this.#options.watcher.state(keyOf(endpoint, health))?.state);
   }
 
   /** Begins to ask what these services add, and waits a little for the answers. For `Conditions`. */
@@ -131,7 +136,10 @@ export class EndpointHealth {
     if (added.length === 0) return;
     await watcher.known(added, waitMs);
     // Compiled next, with these answers.
-    for (const key of added) this.#stale.delete(key);
+    for (const key of added) {
+      this.#stale.delete(key);
+      this.#inSteering.delete(key);
+    }
   }
 
   /** These are in force now, whether a change was made or refused. For `Conditions`. */
@@ -143,7 +151,11 @@ export class EndpointHealth {
     for (const { intent, endpoints } of this.#entries.values()) {
       if (intent.health) for (const endpoint of endpoints) used.add(keyOf(endpoint, intent.health));
     }
-    for (const key of [...watcher.keys()]) if (!used.has(key)) watcher.unwatch(key);
+    for (const key of [...watcher.keys()]) {
+      if (used.has(key)) continue;
+      watcher.unwatch(key);
+      this.#inSteering.delete(key);
+    }
     this.#soon(0);
   }
 
@@ -152,12 +164,14 @@ export class EndpointHealth {
     return [...this.#entries.values()].map(({ intent: { name, health }, endpoints }) => {
       const views = endpoints.map((endpoint): EndpointView => {
         const { address, port, weight } = endpoint;
-        const watched = health && watcher.state(keyOf(endpoint, health));
+        const key = health && keyOf(endpoint, health);
+        const watched = key === undefined ? undefined : watcher.state(key);
+        const met = key === undefined ? undefined : (this.#inSteering.get(key) ?? watched?.state);
         return {
           address,
           ...(port !== undefined && { port }),
           ...(weight !== undefined && { weight }),
-          state: this.#stateOf(name, endpoint),
+          state: stateWith(endpoint, met),
           ...(watched && { since: watched.since }),
           ...(watched?.failure !== undefined && { failure: watched.failure }),
         };
@@ -205,6 +219,7 @@ export class EndpointHealth {
         this.#stale.clear();
         try {
           await services.refresh();
+          for (const key of stale) if (!this.#stale.has(key)) this.#inSteering.delete(key);
         } catch (error) {
           for (const key of stale) this.#stale.add(key);
           throw error;

@@ -241,11 +241,14 @@ test("what could not be applied is tried again", async () => {
     await running.call("POST", "/service", service("w", [at(11)]));
     running.dataplane.refuse = new DataplaneError("busy", "rules");
     await end(server);
-    await until(async () => (await running.call("GET", "/api/v1/health")).body[0].state === "aside", "the failure");
+    const shown = async () => (await running.call("GET", "/api/v1/health")).body[0];
+    await until(async () => (await shown()).endpoints[0].failure !== undefined, "the failure");
     await sleep(100);
     assert.is(steered(running, "w"), "11 up");
+    assert.is((await shown()).state, "up", "what packets meet is shown");
     running.dataplane.refuse = undefined;
     await until(() => steered(running, "w") === "11 down", "another attempt");
+    await until(async () => (await shown()).state === "aside", "the view to follow");
   });
 });
 
