@@ -121,6 +121,8 @@ async function seenByApp(filter: string[], wanted: RegExp, body: () => Promise<u
 test.before(async () => {
   scene = await Scene.open({ start: false });
   try {
+    // Frames that a program sends arrive on a veth only where its peer has GRO.
+    await scene.lab.exec("app", ["ethtool", "-K", "eth0", "gro", "on"]);
     await begin();
     ue = await scene.lab.attach(0);
     await until("the Internet to answer the phone", async () => (await asked()) === "internet");

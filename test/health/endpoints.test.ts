@@ -22,6 +22,8 @@ ip("link set apps0 up");
 ip("link set far0 up");
 
 const health = { type: "http", interval: "300ms", timeout: "300ms", up: 2, down: 2 };
+/** Where the first answer counts, a busy machine gets time for it. */
+const patient = { health: { ...health, interval: "3s", timeout: "3s" } };
 const service = (name: string, endpoints: object[], more: object = {}) => ({
   name,
   rules: { priority: 10, nw_dst: `203.0.113.${name.length}`, nw_src: "0.0.0.0/0", protocol: 6, tp_dst: 80, endpoints },
@@ -255,7 +257,7 @@ test("what could not be applied is tried again", async () => {
 test("a restart asks before it applies: nothing is sent to what has died meanwhile", async () => {
   const servers = [await serve(11), await serve(12)];
   await withAgent(async (running) => {
-    await running.call("POST", "/service", service("w", [at(11), at(12)]));
+    await running.call("POST", "/service", service("w", [at(11), at(12)], patient));
     assert.is(steered(running, "w"), "11 up, 12 up");
     await running.agent.stop();
     await end(servers[0] as Server);
