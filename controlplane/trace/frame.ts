@@ -6,6 +6,7 @@
  * which counters such a frame may end. Every length is checked before it is used.
  */
 import { formatAddress } from "../intents/prefix.ts";
+import { readQuestion } from "./question.ts";
 
 /** An inner packet, as it lies on the wire. */
 export interface PacketFields {
@@ -18,6 +19,8 @@ export interface PacketFields {
   dscp?: number;
   /** Identifier of an ICMP echo. */
   echo?: number;
+  /** The name that a query asks for, in lower case. */
+  question?: string;
   /** Letters of FSRPAU that are set. */
   tcpFlags?: string;
   fragment?: "first" | "later";
@@ -140,7 +143,12 @@ function transport({ payload, protocol, fragment }: Ip): Partial<PacketFields> {
   if (protocol === 17) {
     const stated = payload.getUint16(4);
     const wrong = fragment ? stated < 8 : stated !== length;
-    return { ...ports, ...(wrong && { unfit: "a UDP length that is not the packet's" }) };
+    const question = ports.destinationPort === 53 && !fragment ? readQuestion(slice(payload, 8)) : undefined;
+    return {
+      ...ports,
+      ...(question !== undefined && { question }),
+      ...(wrong && { unfit: "a UDP length that is not the packet's" }),
+    };
   }
   if (protocol === 1 || protocol === 58) {
     const type = payload.getUint8(0);

@@ -203,6 +203,34 @@ function byFlow(
   return { verdicts: [...more.verdicts, plain], text, detail: more.detail };
 }
 
+/** Is it a query for a name that the platform's name server answers, and no rule about it? */
+function isNamed({ names, rules }: Steering, subject: WalkSubject, planes: readonly string[]): boolean {
+  const { question, unfit } = subject.packet;
+  return (
+    question !== undefined && !unfit && names?.names.includes(question) === true && !meet(rules, subject, planes).rule
+  );
+}
+
+function byName(
+  { names }: Steering,
+  { question, destination }: PacketFields,
+  known: Known | undefined,
+  unlikely: string[],
+): Pick<Walked, "verdicts" | "text"> {
+  const server = destination.includes(":") ? names?.server6 : names?.server;
+  if (known?.mode === "observe") {
+    return {
+      verdicts: ["pass_observe", ...unlikely],
+      text: `passes: observe mode; ${question} would be answered here`,
+    };
+  }
+  if (!server) {
+    return { verdicts: ["pass_no_rule", ...unlikely], text: "passes: the name server has no address of this family" };
+  }
+  const text = `taken: asks for ${question}, which the platform's name server answers: ${endOf(server.address, server.port)}`;
+  return { verdicts: ["take_dns", "pass_dns_aside", "pass_aside", "pass_table_full", ...unlikely], text };
+}
+
 function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly string[], known?: Known): Walked {
   const { packet } = subject;
   const none = { steps: [], others: 0, detail: [] };
@@ -221,7 +249,8 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
   const { flow } = known ?? {};
   // A flow that was taken outlives its rule.
   const running = flow?.live && flow.action !== "pass" && flow.action !== "drop";
-  const wanted = running || mayMatch(steering.rules, packet.destination, planes);
+  const named = isNamed(steering, subject, planes);
+  const wanted = !named && (running || mayMatch(steering.rules, packet.destination, planes));
   if (packet.unfit && wanted) return end(`passes: ${packet.unfit}, no app shall see it`, "pass_inner_malformed");
   const unlikely = packet.unfit ? ["pass_inner_malformed"] : [];
   if (packet.fragment === "later" && wanted) {
@@ -309,6 +338,7 @@ function walkUplink(steering: Steering, subject: WalkSubject, planes: readonly s
       "drop_rule",
     );
   }
+  if (named) return { ...none, ...byName(steering, packet, known, unlikely) };
   if (running && known && flow && flow.action !== "through") {
     // Through another of the UE's own tunnels, or while nothing is taken.
     const rule = steering.rules.find(({ id }) => id === flow.rule);
@@ -404,7 +434,8 @@ function walkReply(steering: Steering, { packet }: WalkSubject, known?: Known): 
       };
     const more = rule ? treated(rule, "downlink") : { detail: [], verdicts: [] };
     const way = known?.session?.downlink && !known.session.holding;
-    const text = `answers a flow of ${rule ? `service "${rule.name}"` : `rule ${flow.rule}`}: source becomes ${flow.translated.address}, ${way ? "into the UE's downlink tunnel" : "waits for the UE's downlink"}`;
+    const by = rule ? `flow of service "${rule.name}"` : flow.rule ? `flow of rule ${flow.rule}` : "query for a name";
+    const text = `answers a ${by}: source becomes ${flow.translated.address}, ${way ? "into the UE's downlink tunnel" : "waits for the UE's downlink"}`;
     const verdicts = way ? ["reply_downlink", ...held, ...size] : [...held, "reply_downlink", ...size];
     return { ...none, flowRule: flow.rule, verdicts: [...more.verdicts, ...verdicts], text, detail: more.detail };
   }

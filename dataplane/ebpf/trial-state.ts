@@ -12,6 +12,7 @@ import type { Kernel } from "./kernel.ts";
 import * as layout from "./layout.ts";
 import { type Tables, vlansOf } from "./tables.ts";
 
+const UDP = 17;
 /** Sessions that one frame can concern: its UE's, those of its tunnel in both families, its flow's. */
 export const TRIAL_SESSIONS = 8;
 
@@ -145,17 +146,18 @@ export function find(kernel: Kernel, tables: Tables, dataplane: number, request:
   let flow: KnownFlow | undefined;
   let settled = false;
   if (packet && ue) {
-    const keyed = (reply: number): Uint8Array =>
+    const keyed = (reply: number, protocol = packet.protocol): Uint8Array =>
       layout.flowKey.encode({
         remote: addressOctets(packet.remote),
         ue,
         remote_port: packet.remotePort,
         ue_port: packet.uePort,
-        protocol: packet.protocol,
+        protocol,
         reply,
       });
     const { generation, fields } = layout.rulesHeader.decode(kernel.map("rules_state").lookup(0)!);
-    const value = finder.flow(keyed(uplink ? 0 : 1));
+    const asked = way === "apps" && packet.protocol === UDP;
+    const value = finder.flow(keyed(uplink ? 0 : 1)) ?? (asked ? finder.flow(keyed(1, c.PROTO_QUERY)) : undefined);
     const above = !value && way === "downlink" ? finder.flow(keyed(0)) : undefined;
     if (above && finder.sessions.get(above.session)?.epoch === above.epoch) {
       const translated = [c.ACTION_TAKE, c.ACTION_ROUTE, c.ACTION_FORWARD].includes(above.action);
