@@ -1,6 +1,7 @@
 /**
  * Do instances start, stay within their limits, say what they say, and end without leaving anything? With the real podman.
  */
+// runs alone
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
