@@ -11,7 +11,7 @@ import { type Running, withAgent } from "../../api/harness.ts";
 import { inDirectory, offramp, on } from "../../cli/harness.ts";
 import { externalAppD } from "../packages/zip.ts";
 
-const extra = "api: { listen: 127.0.0.1:0 }\nmep: { mp1: { listen: 10.60.0.1:8091 } }";
+const extra = "api: { listen: 127.0.0.1:0 }\nmep: { mp1: { listen: 127.0.0.1:0 } }";
 
 function folderOf(directory: string, appd: object): string {
   const folder = join(directory, "app");
