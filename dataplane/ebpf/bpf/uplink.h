@@ -288,7 +288,7 @@ INLINE int uplink_packet(struct xdp_md *ctx, struct config *cfg, struct packet *
 		decided = decide_alone(p, cfg, f);
 	}
 	if (decided >= 0 || !f) {
-		if (p->fragment == FRAGMENT_FIRST)
+		if (p->fragment == FRAGMENT_FIRST && !is_icmp_other(p))
 			remember_fragment(p, 1);
 		return pass_uplink(ctx, cfg, p, decided);
 	}
