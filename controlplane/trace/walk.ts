@@ -5,13 +5,14 @@
  * begins. The answer names the counters that the packet may end under, the likely one first; what the program says has to
  * be among them.
  */
-import { copiesOf, type Steering, type SteeringRule } from "../../dataplane/steering.ts";
+import type { Steering, SteeringRule } from "../../dataplane/steering.ts";
 import { outletText } from "../../dataplane/steering-text.ts";
 import type { Known, KnownFlow } from "../../dataplane/trial.ts";
 import { contains, host, parseAddress, parsePrefix } from "../intents/prefix.ts";
 import { beginsThrough, metDownlink } from "./begun.ts";
 import type { Link, PacketFields, Tunnel } from "./frame.ts";
 import { mayMatch, meet, type TraceStep } from "./rules.ts";
+import { treated } from "./treated.ts";
 
 export interface Walked {
   steps: TraceStep[];
@@ -39,32 +40,6 @@ export interface WalkSubject {
 const within = (prefix: string, address: string) => contains(parsePrefix(prefix), host(parseAddress(address)));
 const endOf = (address: string, port: number | undefined) => (port === undefined ? address : `${address} port ${port}`);
 const translatable = [1, 6, 17, 58];
-
-/** What a treatment does with the packets of a rule in one direction. */
-function treated(
-  { treatment }: SteeringRule,
-  direction: "uplink" | "downlink",
-): { detail: string[]; verdicts: string[] } {
-  const detail: string[] = [];
-  const verdicts: string[] = [];
-  const rate = treatment?.rate?.[direction];
-  if (rate !== undefined) {
-    detail.push(`rate: at most ${rate} bit/s ${direction}; what is more is dropped`);
-    verdicts.push("drop_rate");
-  }
-  const chain = treatment?.chain?.[direction] ?? [];
-  const down = chain.filter((hop) => hop.state === "down");
-  for (const [place, { address, vni, encapsulation, state }] of chain.entries()) {
-    const skipped =
-      state === "down" ? (treatment?.chain?.unreachable === "block" ? ", down: ends here" : ", down: left out") : "";
-    detail.push(`chain ${direction} ${place + 1}: ${address} ${encapsulation} ${vni}${skipped}`);
-  }
-  if (down.length > 0 && treatment?.chain?.unreachable === "block") verdicts.unshift("drop_chain_blocked");
-  else if (chain.length > down.length) verdicts.unshift(`chain_${direction}`);
-  const copy = copiesOf(treatment?.mirror)[direction];
-  if (copy) detail.push(`mirror: a copy ${copy.form} to ${outletText(copy)}`);
-  return { detail, verdicts };
-}
 
 /** A packet by itself, by a rule for its direction. */
 function alone(rule: SteeringRule): Pick<Walked, "verdicts" | "text" | "detail"> {
