@@ -8,12 +8,12 @@
  */
 import type { Routes } from "../controlplane/api/context.ts";
 import type { MepConfig } from "../controlplane/config/site.ts";
-import { Problem } from "../controlplane/errors.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
 import { Auth, ratesOf } from "./auth/auth.ts";
 import { authTables } from "./auth/tables.ts";
 import { Commits } from "./commits.ts";
 import { NameService } from "./dns/dns.ts";
+import { noNameService } from "./dns/dns-rules.ts";
 import { Onboarding, onboardingTables } from "./management/onboarding.ts";
 import { Enablement } from "./mp1/enablement.ts";
 import { mp1Base, mp1Secrets } from "./mp1/listen.ts";
@@ -24,7 +24,7 @@ import type { Notifier } from "./notify/notifier.ts";
 import type { Reach } from "./notify/reach.ts";
 import { websocketRoute } from "./notify/websocket-route.ts";
 import { signingKey } from "./packages/signature.ts";
-import type { DnsActivation, Instance, Instances } from "./parts.ts";
+import type { Instance, Instances } from "./parts.ts";
 import { registryTables } from "./registry/tables.ts";
 import { configuredTransport } from "./registry/transports.ts";
 import { managementRuleRoutes } from "./rules/routes.ts";
@@ -37,13 +37,6 @@ import { MepStore, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
 const migrations: readonly PartMigration[] = [...authTables, ...onboardingTables, ...registryTables, ...ruleTables];
-
-/** Where site.yaml has no `mep.dns`. */
-const noNames: DnsActivation = {
-  apply: async (records) => {
-    if (records.length > 0) throw new Problem("conflict", "this site answers no names: site.yaml has no mep.dns");
-  },
-};
 
 export interface PlatformOptions {
   /** Where apps may be notified. Default: where they can reach by themselves, by what the site says. */
@@ -137,7 +130,7 @@ export class Platform implements Extension {
       store: new RuleStore(store),
       services,
       dataplane,
-      dns: this.#names?.activation ?? noNames,
+      dns: this.#names?.activation ?? noNameService,
       initial: config.mep?.rules.initial ?? "INACTIVE",
       log,
     });
