@@ -16,11 +16,11 @@ export const guardLog = "guard.log";
 export function startGuard(config: string, stateDir: string, failed: (error: unknown) => void): void {
   if (lockOwner(stateDir, guardFile) !== undefined) return;
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  const main = fileURLToPath(new URL(`./main.${extension}`, import.meta.url));
+  const main = fileURLToPath(new URL(`./guard-main.${extension}`, import.meta.url));
   try {
     const log = openSync(join(stateDir, guardLog), "w", 0o640);
     try {
-      const child = spawn(process.execPath, [...process.execArgv, main, "guard", "--config", config], {
+      const child = spawn(process.execPath, [...process.execArgv, main, config], {
         detached: true,
         stdio: ["ignore", log, log],
       });
