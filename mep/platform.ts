@@ -16,7 +16,8 @@ import { NameService } from "./dns/dns.ts";
 import { noNameService } from "./dns/dns-rules.ts";
 import { Onboarding, onboardingTables } from "./management/onboarding.ts";
 import { Enablement } from "./mp1/enablement.ts";
-import { mp1Base, mp1Secrets } from "./mp1/listen.ts";
+import { mp1Base, mp1Ca, mp1Secrets } from "./mp1/listen.ts";
+import { mp1AccessRoutes } from "./mp1/management-route.ts";
 import { ruleRoutes } from "./mp1/rule-routes.ts";
 import { Mp1Server } from "./mp1/server.ts";
 import { notifierAt } from "./notify/at-site.ts";
@@ -86,11 +87,13 @@ export class Platform implements Extension {
       registered: (client) => this.enablement.registrations.instanceOf(client),
       refused: (reason) => host.metrics.refused.inc({ api: "mp1", reason }),
       ...(mp1 && { lifetime: mp1.tokenLifetime, rates: ratesOf(mp1.rates) }),
+      certificates: mp1?.tls?.clientCa !== undefined,
     });
     if (host.config.mep?.dns) this.#names = new NameService(host);
     this.rules = this.#rules(store);
     this.onboarding = this.#onboarding(store);
-    this.routes.push(managementRuleRoutes(this.rules), ...this.onboarding.routes, this.auth.routes);
+    const access = mp1AccessRoutes(() => mp1 && { url: this.mp1() ?? "", ca: mp1Ca(mp1, host.config) });
+    this.routes.push(managementRuleRoutes(this.rules), ...this.onboarding.routes, this.auth.routes, access);
   }
 
   /** Also of an app that has registered from elsewhere. */
@@ -181,7 +184,7 @@ export class Platform implements Extension {
     if (!mp1) return;
     const { authority } = this.auth;
     const instances = { get: (id: string) => this.#instance(id) };
-    const tls = mp1Secrets(mp1, config.stateDir);
+    const tls = mp1Secrets(mp1, config);
     const server = await Mp1Server.create({ ...(tls && { tls }), authority, instances, audit, metrics, log, version });
     this.auth.serve(server.app);
     this.enablement.routes(server);

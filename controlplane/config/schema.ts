@@ -109,13 +109,21 @@ const limits = object(
   "sizes of the tables; memory follows",
 );
 
+const tlsMembers = {
+  cert: file("certificate chain, PEM"),
+  key: file("private key, PEM"),
+};
 const tls = object(
-  {
-    cert: file("certificate chain, PEM"),
-    key: file("private key, PEM"),
-    clientCa: Type.Optional(file("clients need a certificate of this authority, PEM")),
-  },
+  { ...tlsMembers, clientCa: Type.Optional(file("clients need a certificate of this authority, PEM")) },
   "TLS 1.2 or later",
+);
+const mp1Tls = object(
+  {
+    ...tlsMembers,
+    clientCa: Type.Optional(file("apps may prove themselves with a certificate of this authority, PEM")),
+    ca: Type.Optional(file("apps are given this authority, PEM, to check cert by; absent: their systems know it")),
+  },
+  "TLS 1.2 or later; absent: Mp1 makes itself a certificate",
 );
 
 const api = object(
@@ -172,7 +180,7 @@ const mep = object(
       object(
         {
           listen: socket("address:port toward the apps"),
-          tls: Type.Optional(tls),
+          tls: Type.Optional(mp1Tls),
           insecure: Type.Optional(
             Type.Boolean({ default: false, description: "plain HTTP: for laboratories only (GS MEC 011 forbids it)" }),
           ),

@@ -38,7 +38,8 @@ export interface MepConfig {
   mp1?: {
     host: string;
     port: number;
-    tls?: TlsConfig;
+    /** `ca`: by which apps check `cert`. */
+    tls?: TlsConfig & { ca?: string };
     insecure: boolean;
     /** Seconds for which an access token is good. */
     tokenLifetime: number;

@@ -24,6 +24,8 @@ export interface AuthOptions {
   /** The instance that a client without one has become by registering. */
   registered?: (client: string) => string | undefined;
   rates?: Rates;
+  /** Clients may prove themselves with certificates. */
+  certificates?: boolean;
   lockout?: LockoutRule;
   /** Counts why somebody was refused. */
   refused?: (reason: string) => void;
@@ -67,7 +69,13 @@ export class Auth {
       ...(rates && { rates }),
       ...(refused && { refused }),
     });
-    this.routes = clientRoutes(this.credentials, this.keys);
+    const forget = () => this.#tokens.forget();
+    this.routes = clientRoutes({
+      credentials: this.credentials,
+      keys: this.keys,
+      forget,
+      certificates: options.certificates ?? false,
+    });
   }
 
   /** Reads the keys, or makes the first. */

@@ -23,19 +23,30 @@ const client = Type.Object(
     instance: Type.Optional(Type.String({ description: "absent: an app that runs elsewhere and registers itself" })),
     scopes: Type.Array(Type.String()),
     created: time,
-    rotated: Type.Optional({ ...time, description: "when its secret was made; absent: it has none yet" }),
+    rotated: Type.Optional({ ...time, description: "when its secret was made; absent: it has none" }),
   },
   { ...closed, title: "Client" },
 );
-const secret = Type.Object(
-  { clientId: Type.String(), clientSecret: Type.String({ description: "shown this once; only its hash is kept" }) },
-  closed,
-);
+const clientId = Type.String();
+const clientSecret = Type.String({ description: "shown this once; only its hash is kept" });
+const secret = Type.Object({ clientId, clientSecret }, closed);
+const enrolled = Type.Object({ clientId, clientSecret: Type.Optional(clientSecret) }, closed);
 const params = Type.Object({ client: Type.String({ maxLength: 128 }) });
 const enrolment = Type.Object(
   {
     client: identifier("client_id"),
     scopes: Type.Optional(Type.Array(Type.Enum([...scopeNames]), { uniqueItems: true, maxItems: 32 })),
+    certificate: Type.Optional(
+      Type.Boolean({ description: "it proves itself by a certificate that names it, and gets no secret" }),
+    ),
+  },
+  closed,
+);
+const rotation = Type.Object(
+  {
+    end: Type.Optional(
+      Type.Enum(["true", "false"], { description: "true: tokens of before are worth nothing from this moment" }),
+    ),
   },
   closed,
 );
@@ -52,8 +63,23 @@ interface ByClient {
   Params: { client: string };
 }
 
+interface Enrolled {
+  client: string;
+  scopes?: string[];
+  certificate?: boolean;
+}
+
+export interface ClientRoutesOptions {
+  credentials: Credentials;
+  keys: Keys;
+  /** Tokens that were found good are checked again. */
+  forget(): void;
+  /** Clients may prove themselves with certificates. */
+  certificates: boolean;
+}
+
 export const clientRoutes =
-  (credentials: Credentials, keys: Keys): Routes =>
+  ({ credentials, keys, forget, certificates }: ClientRoutesOptions): Routes =>
   (app, { log }) => {
     const known = (id: string): Client => {
       const found = credentials.get(id);
@@ -89,7 +115,7 @@ export const clientRoutes =
       ({ params }) => body(known(params.client)),
     );
 
-    app.post<{ Body: { client: string; scopes?: string[] } }>(
+    app.post<{ Body: Enrolled }>(
       "/api/v1/clients",
       {
         config: { secretAnswer: true },
@@ -98,13 +124,17 @@ export const clientRoutes =
           summary: "Enrol an app that runs elsewhere; the answer has its secret, which is shown this once",
           querystring: schemas.nothing,
           body: enrolment,
-          response: { 201: secret, ...schemas.commonProblems, ...schemas.conflict, ...schemas.refused },
+          response: { 201: enrolled, ...schemas.commonProblems, ...schemas.conflict, ...schemas.refused },
         },
       },
       (request, reply) => {
-        const { client, scopes = scopesElsewhere } = request.body;
+        const { client, scopes = scopesElsewhere, certificate = false } = request.body;
         request.audited.object = `client ${client}`;
-        const made = credentials.enrol({ client, scopes });
+        if (certificate && !certificates) {
+          throw new Problem("conflict", "Mp1 asks nobody for a certificate: set mep.mp1.tls.clientCa in site.yaml");
+        }
+        if (certificate) credentials.enrolWithCertificate({ client, scopes });
+        const made = certificate ? { clientId: client } : credentials.enrol({ client, scopes });
         log.info({ client, request: request.id }, "client-enrolled");
         const location = `/api/v1/clients/${encodeURIComponent(client)}`;
         return reply.code(201).headers({ location, "cache-control": "no-store" }).send(made);
@@ -152,14 +182,14 @@ export const clientRoutes =
       },
     );
 
-    app.post(
+    app.post<{ Querystring: { end?: "true" | "false" } }>(
       "/api/v1/keys/rotate",
       {
         config: { role: "admin" },
         schema: {
           tags,
-          summary: "Sign tokens with a new key; those of before stay good until they expire",
-          querystring: schemas.nothing,
+          summary: "Sign tokens with a new key; those of before stay good until they expire, unless end=true",
+          querystring: rotation,
           response: {
             200: Type.Object({ kid: Type.String({ description: "of the key that signs now" }) }, closed),
             ...schemas.commonProblems,
@@ -168,7 +198,8 @@ export const clientRoutes =
         },
       },
       async (request) => {
-        const kid = await keys.rotate();
+        const kid = await keys.rotate({ end: request.query.end === "true" });
+        forget();
         log.info({ kid, request: request.id }, "signing key changed");
         return { kid };
       },

@@ -81,11 +81,20 @@ export class Credentials implements InstancePart {
   }
 
   /** A new client, with a secret. @throws Problem name-taken */
-  enrol({ client, instance, scopes }: Enrolment): ClientSecret {
-    if (this.#clients.has(client)) throw new Problem("name-taken", `there is a client "${client}" already`);
+  enrol(enrolment: Enrolment): ClientSecret {
     const clientSecret = makeSecret();
-    this.#insert(client, instance ?? null, scopes, hashSecret(clientSecret));
-    return { clientId: client, clientSecret };
+    this.#add(enrolment, hashSecret(clientSecret));
+    return { clientId: enrolment.client, clientSecret };
+  }
+
+  /** A new client without a secret: only its certificate proves it. @throws Problem name-taken */
+  enrolWithCertificate(enrolment: Enrolment): void {
+    this.#add(enrolment, null);
+  }
+
+  #add({ client, instance, scopes }: Enrolment, secret: Buffer | null): void {
+    if (this.#clients.has(client)) throw new Problem("name-taken", `there is a client "${client}" already`);
+    this.#insert(client, instance ?? null, scopes, secret);
   }
 
   #insert(client: string, instance: string | null, scopes: readonly string[], secret: Buffer | null): void {

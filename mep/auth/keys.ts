@@ -43,8 +43,8 @@ export class Keys {
     if (!this.#keys.some(({ retired }) => retired === null)) await this.rotate();
   }
 
-  /** A new key signs from now on. Returns its kid. */
-  async rotate(): Promise<string> {
+  /** A new key signs from now on. Returns its kid. `end`: those of before check nothing any more, from this moment. */
+  async rotate({ end = false }: { end?: boolean } = {}): Promise<string> {
     const pair = await generateKeyPair(algorithm, { extractable: true });
     const jwk = await exportJWK(pair.privateKey);
     const row = {
@@ -55,10 +55,12 @@ export class Keys {
     };
     const key = await keyOf(row);
     this.#database.transaction(() => {
+      if (end) this.#database.prepare("DELETE FROM auth_key").run();
       this.#database.prepare("UPDATE auth_key SET retired = ? WHERE retired IS NULL").run(row.created);
       this.#database.prepare("INSERT INTO auth_key VALUES (?, ?, ?, ?)").run(row.kid, row.jwk, row.created, null);
     })();
-    this.#keys = [...this.#keys.map((one) => ({ ...one, retired: one.retired ?? row.created })), key];
+    const before = end ? [] : this.#keys.map((one) => ({ ...one, retired: one.retired ?? row.created }));
+    this.#keys = [...before, key];
     this.#forget();
     return row.kid;
   }

@@ -9,6 +9,7 @@ import { print, type Show } from "../../controlplane/cli/output.ts";
 import { milliseconds } from "../../controlplane/config/duration.ts";
 import type { AppInstanceInfo, AppLcmOpOcc } from "../model/lcm.ts";
 import type { AppPkgInfo } from "../model/pkgm.ts";
+import type { Mp1Access } from "../mp1/management-route.ts";
 import type { LogLine } from "../runtime/runtime.ts";
 import {
   addPackage,
@@ -24,6 +25,7 @@ import {
   requireInstance,
 } from "./app-api.ts";
 import { checkVerb, packVerb, vnfdVerb } from "./app-local.ts";
+import { rulesVerb } from "./app-rules.ts";
 import {
   instanceLines,
   type Listing,
@@ -132,6 +134,7 @@ function lookVerbs(app: Command, api: (command: Command) => Command): void {
       const lines = () => [...packageLines(found), ...(appd ? [JSON.stringify(appd, null, 2)] : [])];
       print({ ...found, appD: appd }, lines, options);
     });
+  rulesVerb(api(app.command("rules")));
   api(app.command("ops"))
     .argument("[instance]", "default: of all")
     .description("what was done to instances, and what became of it")
@@ -238,6 +241,16 @@ function installVerbs(app: Command, api: (command: Command) => Command): void {
       const client = new Client(options);
       await requireInstance(client, id);
       print(await newSecret(client, id), secretLines, options);
+    });
+  api(app.command("ca"))
+    .description("print what apps check Mp1's certificate by, PEM: curl --cacert")
+    .action(async (options: Common) => {
+      const found = await new Client(options).get<Mp1Access>("/api/v1/mp1");
+      const { url, ca } = found;
+      if (ca === undefined) {
+        throw new CliError(`${url} has no certificate of its own: apps check it by their system's authorities`);
+      }
+      print(found, () => [ca.trimEnd()], options);
     });
   creation(api(app.command("install").argument("<package>", "a zip")))
     .description("add a package, create an instance of it, configure and begin it; prints its credentials once")

@@ -5,6 +5,7 @@
  */
 import { api, main, program } from "../../controlplane/cli/main.ts";
 import { appVerb } from "./app.ts";
+import { clientVerb } from "./client.ts";
 
 const offramp = program(
   async () => [(await import("../platform.ts")).platformOf],
@@ -14,5 +15,6 @@ const offramp = program(
   },
 );
 appVerb(offramp.command("app"), api);
+clientVerb(offramp.command("client"), api);
 
 process.exitCode = await main(offramp, process.argv);

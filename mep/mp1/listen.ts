@@ -13,11 +13,18 @@ import { ownCertificate } from "./certificate.ts";
 
 type Listen = NonNullable<NonNullable<SiteConfig["mep"]>["mp1"]>;
 
+/** The address by which apps name Mp1: where it listens on every address, the appliance's own on the apps' network. */
+function addressOf({ host }: Listen, config: SiteConfig): string {
+  const everywhere = host === "0.0.0.0" || host === "::";
+  return everywhere ? (config.backend.apps?.address.split("/")[0] ?? host) : host;
+}
+
 /** Undefined: plain HTTP. @throws Error when a file cannot be read */
-export function mp1Secrets({ host, tls, insecure }: Listen, stateDir: string): TlsSecrets | undefined {
+export function mp1Secrets(mp1: Listen, config: SiteConfig): TlsSecrets | undefined {
+  const { tls, insecure } = mp1;
   if (insecure) return undefined;
   if (!tls) {
-    const { cert, key } = ownCertificate(stateDir, host);
+    const { cert, key } = ownCertificate(config.stateDir, addressOf(mp1, config));
     return { cert, key };
   }
   return {
@@ -28,12 +35,20 @@ export function mp1Secrets({ host, tls, insecure }: Listen, stateDir: string): T
 }
 
 /**
- * `https://host:port`, with which links begin. Where Mp1 listens on every address, the appliance's own on the apps' network
- * is told. `app`: asked for the port when the kernel has chosen it.
+ * By what apps check Mp1's certificate, PEM: by itself where Mp1 has made it, else by `tls.ca` of site.yaml. Undefined: by the
+ * authorities that every system has, or there is no TLS. @throws Error when a file cannot be read
  */
-export function mp1Base({ host, port, insecure }: Listen, config: SiteConfig, app?: Server): string {
-  const everywhere = host === "0.0.0.0" || host === "::";
-  const own = everywhere ? (config.backend.apps?.address.split("/")[0] ?? host) : host;
+export function mp1Ca(mp1: Listen, config: SiteConfig): string | undefined {
+  const { tls, insecure } = mp1;
+  if (insecure) return undefined;
+  if (!tls) return ownCertificate(config.stateDir, addressOf(mp1, config)).cert;
+  return tls.ca === undefined ? undefined : readFileSync(tls.ca, "utf8");
+}
+
+/** `https://host:port`, with which links begin. `app`: asked for the port when the kernel has chosen it. */
+export function mp1Base(mp1: Listen, config: SiteConfig, app?: Server): string {
+  const { port, insecure } = mp1;
+  const own = addressOf(mp1, config);
   const bound = app?.server.address() as AddressInfo | null | undefined;
   const at = own.includes(":") ? `[${own}]` : own;
   return `${insecure ? "http" : "https"}://${at}:${bound?.port ?? port}`;

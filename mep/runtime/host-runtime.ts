@@ -26,7 +26,7 @@ import {
   openEgress,
   removeFirewall,
 } from "./network.ts";
-import { credentialsPath, etcOfUnits, makeRoot, Podman } from "./podman.ts";
+import { caPath, credentialsPath, etcOfUnits, makeRoot, Podman } from "./podman.ts";
 import { pause, processOf, startTimeOf } from "./processes.ts";
 import { type InstanceRecord, Records } from "./records.ts";
 import {
@@ -49,6 +49,8 @@ export interface HostRuntimeConfig {
   resolver?: string;
   /** Of all instances: where the platform is. */
   environment?: Record<string, string>;
+  /** By what they check its certificate, PEM. */
+  ca?: () => string | undefined;
   warn: (message: string) => void;
 }
 
@@ -219,7 +221,8 @@ export class HostRuntime implements Runtime {
     await this.#prepare();
     await this.#takeDown(id);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    this.#writeFiles(directory, spec, user);
+    const ca = this.#config.ca?.();
+    this.#writeFiles(directory, spec, user, ca);
     const root = join(directory, "root");
     if (spec.kind === "unit") makeRoot(root);
     const from = spec.kind === "unit" ? root : await this.#podman.load(spec.image!);
@@ -234,19 +237,22 @@ export class HostRuntime implements Runtime {
       OFFRAMP_TOF_ADDRESS: addresses.tof,
       OFFRAMP_PLATFORM_ADDRESS: addresses.platform,
       ...(spec.credentials && { OFFRAMP_CREDENTIALS: credentialsPath }),
+      ...(ca !== undefined && { OFFRAMP_CA: caPath }),
     };
     const cgroup = this.#groupOf(id);
-    const launch = { spec, name: this.#container(id), directory, from, user, cgroup, environment };
+    const trusts = ca !== undefined;
+    const launch = { spec, name: this.#container(id), directory, from, user, cgroup, environment, trusts };
     await this.#podman.run({ ...launch, limitsMemory: limitsItself() }, etcOfUnits(existsSync));
     const pid = Number(readFileSync(join(directory, "pid"), "utf8"));
     // One that has ended already is found so by the next look.
     this.#known.change(record, { phase: "running", pid, startTime: startTimeOf(pid) ?? "ended" });
   }
 
-  #writeFiles(directory: string, spec: InstanceSpec, user: number): void {
+  #writeFiles(directory: string, spec: InstanceSpec, user: number, ca: string | undefined): void {
     const { resolver } = this.#config;
     rmSync(join(directory, "pid"), { force: true });
     writeFileSync(join(directory, "resolv.conf"), resolver ? `nameserver ${resolver}\n` : "", { mode: 0o644 });
+    if (ca !== undefined) writeFileSync(join(directory, "ca.pem"), ca, { mode: 0o644 });
     const file = join(directory, "credentials.json");
     rmSync(file, { force: true });
     if (!spec.credentials) return;

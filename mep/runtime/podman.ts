@@ -52,7 +52,7 @@ export interface Launch {
   spec: InstanceSpec;
   /** Of container and namespace. */
   name: string;
-  /** Holds `log`, `pid`, `resolv.conf`, `credentials.json`. */
+  /** Holds `log`, `pid`, `resolv.conf`, `credentials.json`, `ca.pem`. */
   directory: string;
   /** Of a unit its root; of a container its image. */
   from: string;
@@ -62,6 +62,8 @@ export interface Launch {
   /** Memory is limited by podman, not by the group around. */
   limitsMemory: boolean;
   environment: Record<string, string>;
+  /** There is a `ca.pem`, by which it checks the platform's certificate. */
+  trusts: boolean;
 }
 
 /** Arguments of `podman run`. Pure. */
@@ -71,6 +73,7 @@ export function runArguments(launch: Launch, etc: readonly string[]): string[] {
   const mounts = [
     { source: join(directory, "resolv.conf"), target: "/etc/resolv.conf" },
     ...(spec.credentials ? [{ source: join(directory, "credentials.json"), target: credentialsPath }] : []),
+    ...(launch.trusts ? [{ source: join(directory, "ca.pem"), target: caPath }] : []),
     ...(kind === "unit"
       ? [{ source: "/usr", target: "/usr" }, ...etc.map((path) => ({ source: path, target: path }))]
       : []),
@@ -103,6 +106,7 @@ export function runArguments(launch: Launch, etc: readonly string[]): string[] {
 }
 
 export const credentialsPath = "/run/offramp/credentials.json";
+export const caPath = "/run/offramp/ca.pem";
 
 /** The root of a unit: what leads to the appliance's programs. */
 export function makeRoot(directory: string): void {

@@ -36,7 +36,7 @@ export interface InstanceSpec {
   image?: { archive: string; digest: string };
   /** Of a unit its program, with the path below /usr, and arguments; of a container what replaces the image's, or nothing. */
   command: string[];
-  /** Beside these it gets OFFRAMP_MP1, OFFRAMP_TOKEN_ENDPOINT, OFFRAMP_APP_INSTANCE_ID, OFFRAMP_TOF_ADDRESS, OFFRAMP_PLATFORM_ADDRESS. */
+  /** Beside these it gets OFFRAMP_MP1, OFFRAMP_TOKEN_ENDPOINT, OFFRAMP_CA, OFFRAMP_APP_INSTANCE_ID, OFFRAMP_TOF_ADDRESS, OFFRAMP_PLATFORM_ADDRESS. */
   environment: Record<string, string>;
   /** In a file that only the instance can read, named by OFFRAMP_CREDENTIALS: `{"clientId", "clientSecret"}`. */
   credentials?: { clientId: string; clientSecret: string };

@@ -5,7 +5,7 @@
  */
 import type { SiteConfig } from "../../controlplane/config/site.ts";
 import { networkOf, RETURN } from "../../dataplane/ebpf/plumbing.ts";
-import { mp1Base } from "../mp1/listen.ts";
+import { mp1Base, mp1Ca } from "../mp1/listen.ts";
 import type { Server } from "./firewall.ts";
 import { HostRuntime, type HostRuntimeConfig } from "./host-runtime.ts";
 
@@ -38,6 +38,7 @@ export function runtimeSettings(config: SiteConfig, warn: HostRuntimeConfig["war
       uePools: [...new Set(backend.dataplanes.flatMap(({ uePools }) => uePools))].filter(isIPv4),
     },
     ...(dns && isIPv4(dns.host) && { resolver: dns.host }),
+    ...(mp1 && { ca: () => mp1Ca(mp1, config) }),
     environment: base ? { OFFRAMP_MP1: base, OFFRAMP_TOKEN_ENDPOINT: `${base}/oauth2/token` } : {},
     warn,
   };

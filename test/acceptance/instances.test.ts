@@ -20,8 +20,11 @@ let ue: Ue;
 
 /** Says who serves, and whom. */
 const script = `
-import http.server, os
-print("Mp1 is", os.environ["OFFRAMP_MP1"], flush=True)
+import http.server, os, ssl, urllib.request
+mp1 = os.environ["OFFRAMP_MP1"]
+trusted = ssl.create_default_context(cafile=os.environ["OFFRAMP_CA"])
+answer = urllib.request.urlopen(mp1 + "/openapi.json", context=trusted, timeout=30)
+print("Mp1 is", mp1, "and answers", answer.status, flush=True)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
@@ -94,7 +97,7 @@ const tof = async (...argv: string[]): Promise<string> => (await scene.lab.exec(
 
 test.before(async () => {
   const apps = { tof: "10.61.0.0/24", platform: "10.62.0.0/24" };
-  const mep = { mp1: { listen: "10.60.0.1:8091", insecure: true }, apps };
+  const mep = { mp1: { listen: "10.60.0.1:8091" }, apps };
   scene = await Scene.open({ site: { extra: { mep } }, start: false });
   await scene.appliance.start(120_000);
   ue = await scene.lab.attach(0);
@@ -120,7 +123,7 @@ test(
     await scene.service("www", internet.www, "10.61.0.2");
     await until("the instance to answer", async () => (await http()) === `instance ${ue.ip}`, 60_000);
     const { text } = await scene.appliance.curl("GET", "/api/v1/apps/web/logs");
-    assert.match(text, /Mp1 is http:\/\/10\.60\.0\.1:8091/);
+    assert.match(text, /Mp1 is https:\/\/10\.60\.0\.1:8091 and answers 200/);
   }),
 );
 

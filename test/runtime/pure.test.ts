@@ -101,7 +101,16 @@ test("B7: podman is never given anything of a package as an option", () => {
         const words = runArguments(
           {
             spec: { ...spec, limits },
-            ...{ name: "oa-1", directory: "/d", from: "IMAGE", user: 7, cgroup: "/g", limitsMemory: true, environment },
+            ...{
+              name: "oa-1",
+              directory: "/d",
+              from: "IMAGE",
+              user: 7,
+              cgroup: "/g",
+              limitsMemory: true,
+              trusts: true,
+              environment,
+            },
           },
           [],
         );
