@@ -4,35 +4,24 @@
  * Promised: no change without an entry that came before it, no 2xx without its outcome in the log, and an attempt that was cut
  * off is named at the next start.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Audit } from "../../controlplane/access/audit.ts";
 import type { Entry } from "../../controlplane/access/chain.ts";
 import { Store } from "../../controlplane/store/store.ts";
+import { Fate, Victim } from "../mortal.ts";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const children = new Set<ChildProcess>();
-
-/** Resolves to where it listens. */
-async function begin(stateDir: string, fatal: string, times = 1): Promise<{ child: ChildProcess; url: string }> {
-  const script = join(root, "test/access/mortal.ts");
-  const argv = ["--import", "tsx", script, stateDir, fatal, String(times)];
-  const child = spawn(process.execPath, argv, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
-  children.add(child);
-  for await (const url of createInterface({ input: child.stdout as NodeJS.ReadableStream })) return { child, url };
-  throw new Error("the agent did not start");
+/** An agent that will die at that step. Resolves to where it listens. */
+async function begin(stateDir: string, fatal: string, times = 1): Promise<{ victim: Victim; url: string }> {
+  const fate = new Fate(join(stateDir, "fate"));
+  const victim = new Victim("test/access/mortal.ts", stateDir, fate.file);
+  const url = await victim.firstLine();
+  fate.at(fatal, times);
+  return { victim, url };
 }
-
-const ended = (child: ChildProcess): Promise<void> =>
-  child.exitCode !== null || child.signalCode !== null
-    ? Promise.resolve()
-    : new Promise((resolve) => child.once("exit", () => resolve()));
 
 /** Undefined: the agent died before it answered. */
 async function add(url: string, name: string): Promise<{ status: number; token: string } | undefined> {
@@ -73,11 +62,7 @@ async function inDirectory(body: (stateDir: string) => Promise<void>): Promise<v
   try {
     await body(stateDir);
   } finally {
-    for (const child of children) {
-      child.kill("SIGKILL");
-      await ended(child);
-      children.delete(child);
-    }
+    await Victim.killAll();
     rmSync(stateDir, { recursive: true, force: true });
   }
 }
@@ -93,10 +78,9 @@ const steps: [string, boolean, string[]][] = [
 for (const [step, added, kinds] of steps) {
   test(`C6: killed at ${step} of a change: ${kinds.join(", ") || "nothing"} in the log, the user is ${added ? "" : "not "}there`, () =>
     inDirectory(async (stateDir) => {
-      const { child, url } = await begin(stateDir, step);
+      const { victim, url } = await begin(stateDir, step);
       assert.is(await add(url, "ada"), undefined, "not answered");
-      await ended(child);
-      assert.is(child.signalCode, "SIGKILL");
+      assert.is(await victim.end(), "SIGKILL");
       const { users, entries } = await found(stateDir);
       assert.equal(users, added ? ["ada"] : []);
       assert.equal(
@@ -109,7 +93,7 @@ for (const [step, added, kinds] of steps) {
 
 test("C6: killed amid many changes: every one that was answered is there and in the log, and no other is without an attempt", () =>
   inDirectory(async (stateDir) => {
-    const { child, url } = await begin(stateDir, "outcome.before", 25);
+    const { victim, url } = await begin(stateDir, "outcome.before", 25);
     const lanes = Array.from({ length: 4 }, async (_, lane) => {
       const answered: [string, string][] = [];
       for (let i = 0; ; i += 1) {
@@ -120,7 +104,7 @@ test("C6: killed amid many changes: every one that was answered is there and in 
       }
     });
     const answered = (await Promise.all(lanes)).flat();
-    await ended(child);
+    await victim.end();
     assert.ok(answered.length > 0 && answered.length < 25);
     const { users, holders, entries } = await found(
       stateDir,

@@ -4,40 +4,22 @@
  * A process with the real server, store and registry is killed while ten apps register, change and withdraw services as fast
  * as they are answered; each time it starts again on the same state.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Victim } from "../mortal.ts";
 import { management } from "./enablement.ts";
 import { offer } from "./fixtures.ts";
 
 const test = suite("mp1 killed");
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const stateDir = mkdtempSync(join(tmpdir(), "ofr-mp1-"));
-const children = new Set<ChildProcess>();
 
-async function start(): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, ["--import", "tsx", join(root, "test/mep/mortal.ts"), stateDir], {
-    cwd: root,
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  children.add(child);
-  const port = await new Promise<string>((resolve, reject) => {
-    child.stdout?.once("data", (text: Buffer) => resolve(text.toString().trim()));
-    child.once("exit", (code, signal) => reject(new Error(`ended with ${signal ?? code}`)));
-  });
-  return { child, url: `http://127.0.0.1:${port}` };
-}
-
-async function kill(child: ChildProcess): Promise<void> {
-  child.kill("SIGKILL");
-  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-  children.delete(child);
+async function start(): Promise<{ victim: Victim; url: string }> {
+  const victim = new Victim("test/mep/mortal.ts", stateDir);
+  return { victim, url: `http://127.0.0.1:${await victim.firstLine()}` };
 }
 
 const own = (app: string) => `${management}/applications/${app}/services`;
@@ -87,7 +69,7 @@ async function busy(url: string, app: string, known: Map<string, Known>, answere
 test("B1: answered registrations, changes and withdrawals outlive kill -9, four times over", async () => {
   const known = new Map<string, Known>();
   const appOf = new Map<string, string>();
-  let { child, url } = await start();
+  let { victim, url } = await start();
   for (let round = 0; round < 4; round += 1) {
     let answers = 0;
     const wanted = 40 + round * 7;
@@ -96,18 +78,18 @@ test("B1: answered registrations, changes and withdrawals outlive kill -9, four 
     const done = apps.map((app, n) =>
       busy(url, app, maps[n] as Map<string, Known>, () => {
         answers += 1;
-        if (answers === wanted) child.kill("SIGKILL");
+        if (answers === wanted) victim.child.kill("SIGKILL");
       }),
     );
     await Promise.all(done);
-    await kill(child);
+    await victim.end("SIGKILL");
     for (const [n, map] of maps.entries()) {
       for (const [id, fate] of map) {
         known.set(id, fate);
         appOf.set(id, apps[n] ?? "");
       }
     }
-    ({ child, url } = await start());
+    ({ victim, url } = await start());
     const found = new Map<string, string>();
     for (const app of apps) {
       const { status, body } = await call(url, app, "GET", own(app));
@@ -121,11 +103,11 @@ test("B1: answered registrations, changes and withdrawals outlive kill -9, four 
       known.set(id, { versions: [found.get(id)] });
     }
   }
-  await kill(child);
+  await victim.end("SIGKILL");
 });
 
-test.after(() => {
-  for (const child of children) child.kill("SIGKILL");
+test.after(async () => {
+  await Victim.killAll();
   rmSync(stateDir, { recursive: true, force: true });
 });
 

@@ -1,28 +1,18 @@
 /** Is what was answered there after kill -9, at any step of a change, and what was not, whole or not at all (B3)? */
-import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Victim } from "../../mortal.ts";
 import { platform } from "./harness.ts";
 import { changes, descriptors } from "./mortal-changes.ts";
 
-const mortal = new URL("./mortal.ts", import.meta.url).pathname;
-
 /** Lines that it said before it died. */
-function run(stateDir: string, step: string, times: number): Promise<{ lines: string[]; signal: string | null }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ["--import", "tsx", mortal, stateDir, step, String(times)], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    let said = "";
-    child.stdout.on("data", (data: Buffer) => {
-      said += data.toString();
-    });
-    child.on("error", reject);
-    child.on("close", (_code, signal) => resolve({ lines: said.split("\n").filter(Boolean), signal }));
-  });
+async function run(stateDir: string, step: string, times: number): Promise<{ lines: string[]; signal: string | null }> {
+  const victim = new Victim("test/mep/rules/mortal.ts", stateDir, step, String(times));
+  const signal = await victim.end();
+  return { lines: victim.output.split("\n").filter(Boolean), signal };
 }
 
 /** Rules as they are after the first `count` changes. */
@@ -77,5 +67,7 @@ for (const [step, times] of moments) {
     }
   });
 }
+
+test.after(() => Victim.killAll());
 
 test.run();

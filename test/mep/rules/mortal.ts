@@ -7,49 +7,24 @@
  * is a line on stdout.
  */
 import { writeSync } from "node:fs";
+import { join } from "node:path";
 import { Store } from "../../../controlplane/store/store.ts";
 import { RuleStore } from "../../../mep/rules/rule-store.ts";
 import { MemoryDataplane } from "../../api/memory-dataplane.ts";
+import { Fate, Mortal } from "../../mortal.ts";
 import { platform } from "./harness.ts";
 import { changes, descriptors } from "./mortal-changes.ts";
 
 const [stateDir = "", fatal = "", times = "1"] = process.argv.slice(2);
-const seen = new Map<string, number>();
-let armed = false;
-
-function step(name: string): void {
-  if (!armed) return;
-  const count = (seen.get(name) ?? 0) + 1;
-  seen.set(name, count);
-  if (name === fatal && count === Number(times)) process.kill(process.pid, "SIGKILL");
-}
-
-type Method = (this: unknown, ...args: unknown[]) => unknown;
-
-function watch(prototype: object, method: string, name: string): void {
-  const methods = prototype as Record<string, Method>;
-  const original = methods[method] as Method;
-  methods[method] = function (...args) {
-    step(`${name}.before`);
-    const result = original.apply(this, args);
-    if (!(result instanceof Promise)) {
-      step(`${name}.after`);
-      return result;
-    }
-    return result.then((value: unknown) => {
-      step(`${name}.after`);
-      return value;
-    });
-  };
-}
-
-watch(MemoryDataplane.prototype, "apply", "apply");
-watch(RuleStore.prototype, "save", "save");
-watch(Store.prototype, "giveLayer", "give");
+const fate = new Fate(join(stateDir, "fate"));
+const mortal = new Mortal(fate.file);
+mortal.watch(MemoryDataplane.prototype, "apply");
+mortal.watch(RuleStore.prototype, "save");
+mortal.watch(Store.prototype, "giveLayer", "give");
 
 const one = await platform({ stateDir });
 await one.add("a1", descriptors);
-armed = true;
+fate.at(fatal, Number(times));
 for (const [index, change] of changes.entries()) {
   const { status } = await one.ask("a1", "PUT", `/traffic_rules/${change.trafficRuleId}`, change);
   writeSync(1, `${index} ${status}\n`);
