@@ -255,8 +255,8 @@ export interface Dataplane {
   describe(steering: Steering): TableEntry[];
   /** Compares what is in force with `steering`, which was applied last. Empty: it is as intended. */
   differences(steering: Steering): Promise<Difference[]>;
-  /** Ends flows of a service at once instead of letting them finish. Returns how many. */
-  flushService(service: number): Promise<number>;
+  /** Ends flows of these services (`SteeringRule.service`) at once instead of letting them finish. Returns how many. */
+  flushServices(services: readonly number[]): Promise<number>;
   /** Ends the flows that lead to these endpoints; their next packets are decided anew. Returns how many. */
   flushEndpoints(endpoints: readonly EndpointOfService[]): Promise<number>;
   /** How many flows lead to each of these endpoints, in their order. Costs a walk over all flows. */

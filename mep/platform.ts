@@ -63,7 +63,11 @@ export class Platform implements Extension {
     this.#host = host;
     const store = new MepStore(host.config.stateDir, migrations);
     this.#undo.push(() => store.close());
-    this.runtime = runtimeOf(host.config, (message) => host.log.warn({ part: "runtime" }, message));
+    this.runtime = runtimeOf(
+      host.config,
+      (message) => host.log.warn({ part: "runtime" }, message),
+      (id) => this.rules.endFlows(id),
+    );
     // Parts ask of each other only once they have started.
     const managed = () => this.onboarding.instances;
     const instances: Omit<Instances, "on"> = {

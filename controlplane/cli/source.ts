@@ -66,7 +66,7 @@ async function inMemory({ services, protect, site }: Source): Promise<Services> 
   store.commit({ touched, who: planner, what: "as it is" }, { given });
   const memory = new Services({
     store,
-    dataplane: { apply: async () => {}, flushService: async () => 0, setNames: async () => {} },
+    dataplane: { apply: async () => {}, flushServices: async () => 0, setNames: async () => {} },
     protect,
     rules: 65_535,
     ...(site && { site: () => site }),

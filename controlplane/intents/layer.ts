@@ -93,6 +93,11 @@ export class Layer {
     return this.#numbers.get(name)?.index;
   }
 
+  /** Indices of all rules whose names begin like that. */
+  indicesOf(prefix: string): number[] {
+    return [...this.#numbers].flatMap(([name, { index }]) => (name.startsWith(prefix) ? index : []));
+  }
+
   #know(name: string, numbers: Numbers): void {
     this.#numbers.set(name, numbers);
     this.#names.set(numbers.index, name);

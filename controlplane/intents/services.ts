@@ -33,7 +33,7 @@ type Entries = Map<string, Entry>;
 
 export interface ServicesOptions {
   store: Store;
-  dataplane: Pick<Dataplane, "apply" | "flushService" | "setNames">;
+  dataplane: Pick<Dataplane, "apply" | "flushServices" | "setNames">;
   /** Prefixes that UEs may not reach. */
   protect: string[];
   /** `limits.rules` */
@@ -214,7 +214,7 @@ export class Services {
       return { touched: [{ before: stored(entry) }], who, what: `service "${entry.service.name}" removed` };
     });
     if (!entry) throw notFound(nameOrAddress);
-    if (flush) await this.#options.dataplane.flushService(entry.index);
+    if (flush) await this.#options.dataplane.flushServices([entry.index]);
     return entry.service;
   }
 

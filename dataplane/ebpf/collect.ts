@@ -352,10 +352,11 @@ export class Collector {
     if (!others) map.delete(key);
   }
 
-  /** Ends all flows of a service. Returns how many. */
-  flushService(service: number): Promise<number> {
+  /** Ends all flows of these services. Returns how many. */
+  flushServices(services: readonly number[]): Promise<number> {
     const { offset } = layout.flow;
-    return this.flush((view, at) => view.getUint16(at + offset.service, true) === service);
+    const unwanted = new Set(services);
+    return this.flush((view, at) => unwanted.has(view.getUint16(at + offset.service, true)));
   }
 
   /** Ends the flows that lead to these endpoints. Returns how many. */

@@ -356,8 +356,8 @@ export class EbpfDataplane implements Dataplane {
     return readBack(kernel, steering, this.#config.vxlan, this.#places());
   }
 
-  async flushService(service: number): Promise<number> {
-    return this.#running().collector.flushService(service);
+  async flushServices(services: readonly number[]): Promise<number> {
+    return this.#running().collector.flushServices(services);
   }
 
   async flushEndpoints(endpoints: readonly EndpointOfService[]): Promise<number> {

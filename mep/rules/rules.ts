@@ -24,7 +24,7 @@ import type { RuleStore, StoredRules } from "./rule-store.ts";
 export interface RulesOptions {
   store: RuleStore;
   services: Pick<Services, "layer" | "changeLayer" | "context">;
-  dataplane: Pick<Dataplane, "serviceCounters">;
+  dataplane: Pick<Dataplane, "serviceCounters" | "flushServices">;
   dns: DnsActivation;
   /** Of rules of an instance that has become ready, until it says otherwise. */
   initial: RuleState;
@@ -280,12 +280,23 @@ export class Rules implements InstancePart {
     });
   }
 
+  /**
+   * Ends what the instance's rules have taken and is still open: nobody answers there any more. The next packet of the UE goes to
+   * the core, whose side answers a TCP connection with a reset.
+   */
+  async endFlows(id: string): Promise<void> {
+    const indices = this.#options.services.layer.indicesOf(nameOfRule(id, ""));
+    if (indices.length > 0) await this.#options.dataplane.flushServices(indices);
+  }
+
   /** The instance and its rules are gone. @throws Problem */
   remove({ id }: Pick<Instance, "id">): Promise<void> {
     return this.#alone(async () => {
       if (!this.#apps.has(id)) return;
       await this.#become(id, undefined);
       this.#ended.delete(id);
+      // Before their numbers are another rule's.
+      await this.endFlows(id);
       this.#options.services.layer.forget((name) => name.startsWith(nameOfRule(id, "")));
     });
   }

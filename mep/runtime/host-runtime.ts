@@ -51,6 +51,8 @@ export interface HostRuntimeConfig {
   environment?: Record<string, string>;
   /** By what they check its certificate, PEM. */
   ca?: () => string | undefined;
+  /** Its program has ended, its links are still there: whoever has connections to it can end them. */
+  ended?: (id: string) => Promise<void>;
   warn: (message: string) => void;
 }
 
@@ -262,13 +264,17 @@ export class HostRuntime implements Runtime {
   }
 
   /** Container, links and control group; what is left are directory and record. */
-  async #takeDown(id: string): Promise<void> {
+  async #takeDown(id: string, between: () => Promise<unknown> = async () => undefined): Promise<void> {
     await this.#podman.remove(this.#container(id));
+    await between();
     await leaveNetworks(this.#name(id));
     removeGroup(this.#groupOf(id));
   }
 
   stop(id: string, graceMs: number): Promise<void> {
+    const { ended, warn } = this.#config;
+    const between = async () =>
+      ended?.(id).catch((error: unknown) => warn(`connections to ${id} were not ended: ${messageOf(error)}`));
     return this.#inTurn(async () => {
       const record = this.#records?.get(id);
       if (record?.phase !== "running" && record?.phase !== "exited") return;
@@ -277,11 +283,11 @@ export class HostRuntime implements Runtime {
         await this.#podman.stop(this.#container(id), graceMs);
         const state = await this.#podman.state(this.#container(id));
         const exit: Exit = { code: state?.exitCode, reason: "stopped", time: Date.now() };
-        await this.#takeDown(id);
+        await this.#takeDown(id, between);
         this.#known.change(record, { phase: "exited", exit });
         return;
       }
-      await this.#takeDown(id);
+      await this.#takeDown(id, between);
     });
   }
 

@@ -45,9 +45,13 @@ export function runtimeSettings(config: SiteConfig, warn: HostRuntimeConfig["war
 }
 
 /** Constructing has no effects. */
-export function runtimeOf(config: SiteConfig, warn: HostRuntimeConfig["warn"]): HostRuntime | undefined {
+export function runtimeOf(
+  config: SiteConfig,
+  warn: HostRuntimeConfig["warn"],
+  ended: HostRuntimeConfig["ended"] = undefined,
+): HostRuntime | undefined {
   const settings = runtimeSettings(config, warn);
-  return settings && new HostRuntime(settings);
+  return settings && new HostRuntime({ ...settings, ...(ended && { ended }) });
 }
 
 /** For `offramp down`: nothing of any instance runs afterwards. */

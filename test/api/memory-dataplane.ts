@@ -93,8 +93,8 @@ export class MemoryDataplane implements Dataplane {
     this.steering = { ...this.steering, names: structuredClone(names) };
   }
 
-  async flushService(service: number): Promise<number> {
-    this.calls.push(`flush ${service}`);
+  async flushServices(services: readonly number[]): Promise<number> {
+    for (const service of services) this.calls.push(`flush ${service}`);
     return 0;
   }
 

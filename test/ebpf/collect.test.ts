@@ -200,7 +200,7 @@ test("half-open sessions make room when the table is three quarters full, and no
 test("flushing a service ends its flows and no others", async () => {
   const kept = entries();
   const mine = [5, 6].map((port) => flow({ slot: 0, port, protocol: 17, up: 0, down: 0, service: 9 }));
-  assert.is(await collector.flushService(9), 2);
+  assert.is(await collector.flushServices([9]), 2);
   assert.equal(mine.map(present), [false, false]);
   assert.is(entries(), kept);
 });
@@ -231,8 +231,8 @@ test("A18: flushing endpoints ends the flows that lead there, by both of their e
     ["other", "otherPort", "otherService"],
   );
   assert.is(await collector.flushEndpoints([{ service: 9, address: "10.60.0.10" }]), 1, "whatever the port");
-  await collector.flushService(8);
-  await collector.flushService(9);
+  await collector.flushServices([8]);
+  await collector.flushServices([9]);
   assert.is(entries(), kept);
 });
 
@@ -248,7 +248,7 @@ test("the prefilter keeps what running flows need, and lets it go with them", as
   await collector.collect(true);
   assert.is(memory[0xcb00], c.MAYBE_RULE_HOST, "203.0.113.80 is in use");
   assert.is(memory[131072 + (0xcb00 ^ 0x7150)], 1);
-  await collector.flushService(1);
+  await collector.flushServices([1]);
   await collector.collect(true);
   assert.is(memory[0xcb00], 0);
 });

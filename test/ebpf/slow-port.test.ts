@@ -129,9 +129,9 @@ test("capture: what is asked for is copied, with its verdict, and nothing after 
 });
 
 test("flushing a service ends its flows", async () => {
-  assert.is(await plane.flushService(1), 1);
+  assert.is(await plane.flushServices([1]), 1);
   assert.is(plane.sessions({ ue: UE }).sessions[0]!.flows, 0);
-  assert.is(await plane.flushService(1), 0);
+  assert.is(await plane.flushServices([1]), 0);
 });
 
 test("when the control plane ends, so does the slow port", async () => {

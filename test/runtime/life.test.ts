@@ -247,6 +247,34 @@ test(
   }),
 );
 
+test("B7: between the death of an instance's program and the end of its links, its connections can be ended", async () => {
+  const stateDir = stateDirectory();
+  const told: string[] = [];
+  const seen = async (id: string) => {
+    const links = left(stateDir, before).filter((one) => one.startsWith("oat-")).length;
+    told.push(`${id}: ${links} links`);
+    if (id === "two") throw new Error("busy");
+  };
+  const warnings: string[] = [];
+  const warn = (message: string) => warnings.push(message);
+  const runtime = new HostRuntime({ ...configOf(stateDir), ended: seen, warn });
+  try {
+    await runtime.open();
+    for (const id of ["one", "two"]) await runtime.start(specOf({ id }));
+    await runtime.stop("one", 0);
+    const { pid = 0 } = runtime.state("two") ?? {};
+    process.kill(pid, "SIGKILL");
+    await ended(runtime, "two");
+    assert.equal(told, ["one: 2 links"], "one that ends by itself keeps its links until it is stopped");
+    await runtime.stop("two", 0);
+    assert.equal(told, ["one: 2 links", "two: 1 links"]);
+    assert.equal(warnings, ["connections to two were not ended: busy"]);
+  } finally {
+    await runtime.down();
+    rmSync(stateDir, { recursive: true, force: true });
+  }
+});
+
 test("B7: instances outlive an agent that is killed, and the next one adopts them", async () => {
   const stateDir = stateDirectory();
   const specs = [

@@ -221,7 +221,17 @@ test("B8: the end of an instance takes all of its rules off at once, and its app
     const late = await one.ask("a1", "PUT", "/traffic_rules/web", active(web));
     assert.is(late.status, 403);
     await one.rules.deactivate({ id: "a1" });
+    const { calls } = one.running.dataplane;
+    const flushed = () => calls.filter((call) => call.startsWith("flush")).sort();
+    // "ads" is four rules in the data plane.
+    const own = ["", "#2", "#3", "#4"].map((piece) => `app:a1/ads${piece}`);
+    const { layer } = one.running.agent.services!;
+    const expected = ["app:a1/web", ...own].map((rule) => `flush ${layer.indexOf(rule)}`).sort();
+    await one.rules.endFlows("a1");
+    assert.equal(flushed(), expected, "flows of its own rules, and of no others");
+    calls.length = 0;
     await one.rules.remove({ id: "a1" });
+    assert.equal(flushed(), expected, "before their numbers are free");
     await one.rules.remove({ id: "a1" });
     assert.is((await one.ask("a1", "GET", "/traffic_rules/web")).status, 404);
   }));
