@@ -263,9 +263,10 @@ function installVerbs(app: Command, api: (command: Command) => Command): void {
       const external = (await requireInstance(client, id))["x-offramp"].external;
       const credentials = external ? await newSecret(client, id) : undefined;
       const instance = await start(client, id);
-      const data = { package: added, instance, ...(credentials && { credentials }) };
+      const installed = await client.get<AppPkgInfo>(at(packagesPath, added.id));
+      const data = { package: installed, instance, ...(credentials && { credentials }) };
       const lines = () => [
-        ...packageLines(added),
+        ...packageLines(installed),
         ...instanceLines(instance),
         ...(credentials ? secretLines(credentials) : []),
       ];
