@@ -4,6 +4,7 @@
  * Hooks for a whole server, so that no route can forget it. A change is what is neither GET nor HEAD and has passed everything
  * that refuses: its attempt is written before its handler runs, its outcome before its answer leaves. What was refused before
  * is written as refused: 401, 403, 429 of any method, and every refusal of a change. The management API and Mp1 both use these.
+ * A route whose requests seldom change anything (heartbeats) may say itself when one is about to.
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Audit, Deed } from "../access/audit.ts";
@@ -19,12 +20,17 @@ export interface Audited {
   object?: string;
   /** What it changes, as it was: text. */
   before?: string;
+  /** Of a route with `audit: "own"`: to be called before the change begins. @throws Problem and nothing may be changed */
+  begin(): void;
 }
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** `read`: a GET that is written down, because not everybody sees what it shows. */
-    audit?: "read";
+    /**
+     * `read`: a GET that is written down, because not everybody sees what it shows. `own`: no GET, but most of them change
+     * nothing; the handler calls `audited.begin` before it does.
+     */
+    audit?: "read" | "own";
     /** The answer holds a secret: not even its fingerprint is kept. */
     secretAnswer?: boolean;
   }
@@ -61,13 +67,20 @@ export function auditHooks(app: Server, { audit, api, who }: AuditHooks): void {
 
   app.decorateRequest("audited");
   app.addHook("onRequest", (request, _reply, done) => {
-    request.audited = {};
+    const audited: Audited = {
+      begin: () => {
+        audited.attempt = audit.attempt(deed(request));
+      },
+    };
+    request.audited = audited;
     done();
   });
   app.addHook("preHandler", (request, _reply, done) => {
     if (request.is404) return done();
-    if (!looks.has(request.method)) request.audited.attempt = audit.attempt(deed(request));
-    else if (request.routeOptions.config.audit === "read") audit.read(deed(request));
+    const { audit: how } = request.routeOptions.config;
+    if (!looks.has(request.method)) {
+      if (how !== "own") request.audited.begin();
+    } else if (how === "read") audit.read(deed(request));
     done();
   });
   app.addHook("onSend", async (request, reply, payload) => {

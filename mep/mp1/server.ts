@@ -49,6 +49,8 @@ export interface Mp1Route {
   answers?: Record<number, TSchema>;
   /** Other problems that it answers: 409 in the wrong state, 412 when If-Match does not. */
   problems?: readonly (409 | 412)[];
+  /** Most requests change nothing: the handler says `request.audited.begin()` before it changes something. */
+  seldomChanges?: boolean;
   /** Also for instances that have not confirmed that they are ready. */
   beforeReady?: boolean;
   handler(request: Mp1Request, reply: FastifyReply): unknown;
@@ -158,7 +160,10 @@ export class Mp1Server {
           });
           if (!route.beforeReady) this.#refuseEarly(request.identity);
         },
-        ...(route.documentedBody && { config: { documentedBody: route.documentedBody } }),
+        config: {
+          ...(route.documentedBody && { documentedBody: route.documentedBody }),
+          ...(route.seldomChanges && { audit: "own" as const }),
+        },
         handler: (request, reply) => route.handler(request as Mp1Request, reply),
       });
     }

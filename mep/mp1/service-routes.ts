@@ -157,14 +157,16 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     scope: write,
     summary: "Heartbeat; 200 when the platform requires another interval from now on",
     problems: [409, 412],
+    seldomChanges: true,
     documentedBody: serviceLivenessUpdate,
     answers: { 200: serviceLivenessInfo, 204: Type.Null() },
     handler: async (request, reply) => {
       registry.findLive(...idsOf(request));
       readHeartbeat(request.body);
-      const changed = await registry.heartbeat(...idsOf(request), (service) =>
-        checkIfMatch(request, etagOf(livenessText(service))),
-      );
+      const changed = await registry.heartbeat(...idsOf(request), {
+        check: (service) => checkIfMatch(request, etagOf(livenessText(service))),
+        changing: () => request.audited.begin(),
+      });
       return changed ? sendJson(reply, livenessText(changed)) : reply.code(204).send();
     },
   });

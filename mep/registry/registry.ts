@@ -26,6 +26,12 @@ export interface ServiceChange {
   service: Service;
 }
 
+/** What whoever passes a heartbeat on has to say to it. */
+export interface Heartbeat {
+  check: (service: Service) => void;
+  changing?: () => void;
+}
+
 export interface Quotas {
   /** Services of one instance. */
   perInstance: number;
@@ -203,9 +209,10 @@ export class Registry implements InstancePart {
 
   /**
    * A heartbeat. Resolves to the service when the platform requires another interval from now on, which the app has to be
-   * told. `check` may refuse. @throws Problem not-found; conflict while the service is INACTIVE
+   * told. `check` may refuse; `changing` is called before anything but the time changes, and may refuse too.
+   * @throws Problem not-found; conflict while the service is INACTIVE
    */
-  async heartbeat(instance: string, id: string, check: (service: Service) => void): Promise<Service | undefined> {
+  async heartbeat(instance: string, id: string, { check, changing }: Heartbeat): Promise<Service | undefined> {
     const service = this.findLive(instance, id);
     check(service);
     const interval = service.interval ?? 0;
@@ -214,6 +221,7 @@ export class Registry implements InstancePart {
       this.#liveness.beat(id, interval);
       return undefined;
     }
+    if (service.state !== "INACTIVE") changing?.();
     const after = await this.#options.commits.change(instance, () => {
       const before = this.findLive(instance, id);
       if (before.state === "INACTIVE") {
