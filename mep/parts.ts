@@ -6,6 +6,7 @@
  */
 import type { FastifyRequest } from "fastify";
 import type { AppD } from "./model/appd.ts";
+import type { TransportInfo } from "./model/services.ts";
 
 export type OperationAction = "STOPPING" | "TERMINATING";
 
@@ -121,4 +122,23 @@ export interface DnsActivation {
    * @throws Problem, DataplaneError and what was in force is
    */
   apply(active: readonly DnsRecord[]): Promise<void>;
+}
+
+/** What somebody offers: of a transport of the platform nobody knows the serializers, so any is taken to be there. */
+export interface Binding {
+  transport: Pick<TransportInfo, "type" | "protocol" | "version">;
+  serializer?: string;
+}
+
+export interface OfferedService extends Binding {
+  version: string;
+  /** id of its category. */
+  category?: string;
+}
+
+/** What apps may require before they begin. */
+export interface Provided {
+  /** In state ACTIVE. */
+  services(name: string): readonly OfferedService[];
+  transports(): readonly Binding["transport"][];
 }

@@ -14,6 +14,7 @@ import { authTables } from "./auth/tables.ts";
 import { Commits } from "./commits.ts";
 import { NameService } from "./dns/dns.ts";
 import { noNameService } from "./dns/dns-rules.ts";
+import { missingFor } from "./instances/requirements.ts";
 import { Onboarding, onboardingTables } from "./management/onboarding.ts";
 import { Enablement } from "./mp1/enablement.ts";
 import { mp1Base, mp1Ca, mp1Secrets } from "./mp1/listen.ts";
@@ -154,6 +155,7 @@ export class Platform implements Extension {
       parts: [this.auth.credentials, ...[...this.enablement.parts].reverse(), this.rules],
       credentials: async ({ id }) => this.auth.credentials.rotate(id),
       announce: (instance, action, seconds) => this.enablement.announceTermination(instance, action, seconds),
+      missing: (appd) => missingFor(appd, this.enablement.provided),
       failed: (error, what) => log.error({ err: error }, `app instances: ${what}`),
       keys: config.mep?.packages.keys.map(({ name, key }) => signingKey(name, key)),
     });

@@ -31,6 +31,7 @@ export interface AppInstancesOptions {
   runner: Runner;
   /** See operations.ts. */
   announce?: OperationsOptions["announce"];
+  missing?: OperationsOptions["missing"];
   /** What went wrong where nobody waits for an answer. */
   failed(error: unknown, what: string): void;
   /** Instances at once. */
@@ -51,7 +52,7 @@ export class AppInstances implements Instances {
 
   constructor(options: AppInstancesOptions) {
     this.#options = options;
-    const { store, packages, parts, runner, announce, failed } = options;
+    const { store, packages, parts, runner, announce, missing, failed } = options;
     this.#ledger = new Ledger(store);
     this.#steps = new Steps({ packages, parts, runner, failed });
     this.operations = new Operations({
@@ -60,6 +61,7 @@ export class AppInstances implements Instances {
       grace: new Grace(),
       turns: this.#turns,
       ...(announce && { announce }),
+      ...(missing && { missing }),
       changed: (event, instance) => this.#emit(event, instance),
       operationChanged: (operation) => {
         for (const listener of this.#operationListeners) listener(operation);

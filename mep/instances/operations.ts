@@ -12,11 +12,13 @@
  */
 import { randomUUID } from "node:crypto";
 import { Problem } from "../../controlplane/errors.ts";
+import type { FieldError } from "../../controlplane/intents/model.ts";
+import type { AppD } from "../model/appd.ts";
 import type { InstanceEvent, OperationAction } from "../parts.ts";
 import type { Grace } from "./grace.ts";
 import type { Ledger } from "./ledger.ts";
 import { type InstanceRecord, isOpen, type Operation, type OperationKind, type OperationState } from "./record.ts";
-import { checkAllowed, checkTime, type End, endOf } from "./requests.ts";
+import { checkAllowed, checkRequirements, checkTime, type End, endOf, isStart } from "./requests.ts";
 import { EndError, type Steps } from "./steps.ts";
 import type { Turns } from "./turns.ts";
 
@@ -32,6 +34,8 @@ export interface OperationsOptions {
   turns: Turns;
   /** Tells the app that it has to end; returns how many of its subscriptions heard it. Absent: as if one had. */
   announce?(instance: string, action: OperationAction, seconds: number): number;
+  /** What the app requires to run and is not there. Absent: nothing is. */
+  missing?(appd: AppD): FieldError[];
   changed(event: InstanceEvent, instance: InstanceRecord): void;
   operationChanged(operation: Operation): void;
   failed(error: unknown, what: string): void;
@@ -81,7 +85,9 @@ export class Operations {
     const open = this.open(instance);
     if (open) throw new Problem("conflict", `${open.kind} is under way: operation ${open.id}`);
     checkAllowed(kind, record, params);
-    checkTime({ kind, params }, steps.appdOf(record));
+    const appd = steps.appdOf(record);
+    checkTime({ kind, params }, appd);
+    if (isStart({ kind, params })) checkRequirements(this.#options.missing?.(appd));
     for (const older of ledger.operations(instance)) if (older.state === "FAILED_TEMP") this.#move(older, "FAILED");
     const now = Date.now();
     const operation: Operation = {
@@ -306,7 +312,9 @@ export class Operations {
   retry(id: string): void {
     const operation = this.get(id);
     this.#checkFailed(operation);
-    checkAllowed(operation.kind, this.#record(operation.instance), operation.ending ? {} : operation.params);
+    const record = this.#record(operation.instance);
+    checkAllowed(operation.kind, record, operation.ending ? {} : operation.params);
+    if (isStart(operation)) checkRequirements(this.#options.missing?.(this.#options.steps.appdOf(record)));
     this.#schedule(this.#move(operation, "STARTING", { attempts: 0, error: undefined }));
   }
 

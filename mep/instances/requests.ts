@@ -4,6 +4,7 @@
  * Pure: an instance's state and a request in, a Problem or nothing out. GS MEC 010-2 §5.4, §6.2.2.
  */
 import { Problem } from "../../controlplane/errors.ts";
+import type { FieldError } from "../../controlplane/intents/model.ts";
 import type { AppD } from "../model/appd.ts";
 import type { OperateAppRequest, TerminateAppRequest } from "../model/lcm.ts";
 import type { OperationAction } from "../parts.ts";
@@ -24,6 +25,17 @@ export function checkAllowed(kind: OperationKind, instance: InstanceRecord, para
     const wanted = (params as unknown as OperateAppRequest).changeStateTo;
     if (wanted === operationalState) conflict(`the instance is ${wanted} already`);
   }
+}
+
+/** Does the operation start an app? */
+export const isStart = ({ kind, params }: Pick<Operation, "kind" | "params">): boolean =>
+  kind === "INSTANTIATE" || (kind === "OPERATE" && params.changeStateTo === "STARTED");
+
+/** @throws Problem conflict that names all that is missing */
+export function checkRequirements(missing: readonly FieldError[] = []): void {
+  if (missing.length === 0) return;
+  const said = missing.map(({ field, message }) => `${field}: ${message}`).join("; ");
+  throw new Problem("conflict", `the app requires what is not there: ${said}`, { errors: [...missing] });
 }
 
 export interface End {

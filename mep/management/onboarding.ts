@@ -32,6 +32,7 @@ export interface OnboardingOptions {
   runtime?: RunnerOptions["runtime"];
   credentials?: RunnerOptions["credentials"];
   announce?: OperationsOptions["announce"];
+  missing?: OperationsOptions["missing"];
   failed(error: unknown, what: string): void;
   limits?: PackageLimits;
   keys?: readonly SigningKey[];
@@ -44,7 +45,7 @@ export class Onboarding {
   readonly routes: readonly Routes[];
 
   constructor(options: OnboardingOptions) {
-    const { store, stateDir, notifier, parts, runtime, credentials, announce, failed, limits, keys } = options;
+    const { store, stateDir, notifier, parts, runtime, credentials, announce, missing, failed, limits, keys } = options;
     const subscriptions = new Subscriptions(store, notifier);
     this.packages = new Packages({
       store,
@@ -55,7 +56,15 @@ export class Onboarding {
     });
     const { packages } = this;
     const runner = new Runner({ packages, ...(runtime && { runtime }), ...(credentials && { credentials }) });
-    this.instances = new AppInstances({ store, packages, parts, runner, ...(announce && { announce }), failed });
+    this.instances = new AppInstances({
+      store,
+      packages,
+      parts,
+      runner,
+      ...(announce && { announce }),
+      ...(missing && { missing }),
+      failed,
+    });
     this.routes = [
       packageRoutes(packages, subscriptions),
       lifecycleRoutes({ instances: this.instances, packages, subscriptions, runner }),

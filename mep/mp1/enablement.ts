@@ -11,8 +11,9 @@ import type Database from "better-sqlite3";
 import type { Logger } from "pino";
 import type { Commits } from "../commits.ts";
 import type { TransportInfo } from "../model/services.ts";
-import type { Instance, InstancePart, Instances, Notifier, OperationAction } from "../parts.ts";
+import type { Instance, InstancePart, Instances, Notifier, OperationAction, Provided } from "../parts.ts";
 import { Announcements } from "../registry/announcements.ts";
+import { offersOf } from "../registry/directory.ts";
 import type { IntervalBounds } from "../registry/liveness.ts";
 import { Registrations } from "../registry/registrations.ts";
 import { type Quotas, Registry } from "../registry/registry.ts";
@@ -46,6 +47,8 @@ export class Enablement {
   readonly registrations: Registrations;
   /** In the order in which they let go of an instance at its end; at its beginning it is the other way round. */
   readonly parts: readonly InstancePart[];
+  /** To apps that require something before they begin. */
+  readonly provided: Provided;
   readonly #context: Mp1Context;
 
   constructor(options: EnablementOptions) {
@@ -65,6 +68,7 @@ export class Enablement {
     const parts = [this.registry, this.subscriptions];
     this.registrations = new Registrations({ database, commits, instances, parts });
     this.parts = [...parts, this.registrations];
+    this.provided = { services: (name) => offersOf(this.registry.directory, name), transports };
     this.#context = {
       registry: this.registry,
       subscriptions: this.subscriptions,

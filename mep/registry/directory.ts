@@ -4,7 +4,8 @@
  * In memory, with an index for each of the members that discovery can name; the rest of a filter is looked at one service at
  * a time. Answers are in the order of registration.
  */
-import type { Facts, Service } from "./service.ts";
+import type { OfferedService } from "../parts.ts";
+import type { About, Facts, Service } from "./service.ts";
 
 /** Filters of GET …/services (GS MEC 011 §8.2.3.3.1); all that are there have to hold, of each list one value. */
 export interface ServiceQuery {
@@ -137,6 +138,16 @@ export class Directory {
     return this.#all.body;
   }
 }
+
+/** What is ACTIVE under a name. */
+export const offersOf = (directory: Directory, name: string): OfferedService[] =>
+  directory
+    .discover({ names: [name] })
+    .filter(({ state }) => state === "ACTIVE")
+    .map(({ about }) => {
+      const { version, transportInfo, serializer, serCategory } = JSON.parse(about) as About;
+      return { version, transport: transportInfo, serializer, ...(serCategory && { category: serCategory.id }) };
+    });
 
 /** A JSON list of what is JSON already. */
 export const listOf = (texts: readonly string[]): string => `[${texts.join(",")}]`;

@@ -41,7 +41,8 @@ export interface ServiceRow {
   heartbeat: number;
 }
 
-type About = Pick<
+/** What the app says of its service. */
+export type About = Pick<
   ServiceInfo,
   "serName" | "serCategory" | "version" | "transportInfo" | "serializer" | "scopeOfLocality" | "consumedLocalOnly"
 >;
