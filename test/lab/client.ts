@@ -31,6 +31,8 @@ export interface HttpAnswer {
   server: string;
   /** The client's address as the server saw it. */
   client: string;
+  /** Header `x-cache`: what a cache on the way says of itself. */
+  cache: string;
   bytes: number;
   sha256: string;
   /** The body when it is short. */
@@ -97,6 +99,7 @@ function http(q: HttpQuestion): Promise<HttpAnswer> {
             status: reply.statusCode ?? 0,
             server: `${reply.headers["x-server"] ?? ""}`,
             client: `${reply.headers["x-client"] ?? ""}`,
+            cache: `${reply.headers["x-cache"] ?? ""}`,
             bytes: body.length,
             sha256: createHash("sha256").update(body).digest("hex"),
             text: body.length <= 4096 ? body.toString("utf8") : "",
