@@ -8,7 +8,7 @@
  */
 import type { Server as HttpServer } from "node:http";
 import type { Socket } from "node:net";
-import swagger from "@fastify/swagger";
+import swagger, { type FastifyDynamicSwaggerOptions as SwaggerOptions } from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import fastify, {
   type FastifyContextConfig,
@@ -61,9 +61,23 @@ export interface BaseOptions {
   version: string;
   /** Of bodies, all of them JSON; default: application/json. */
   mediaTypes?: string[];
-  /** Requests carry a bearer token. */
-  bearer: boolean;
+  /** How requests are authorised, for /openapi.json; default: by a bearer token. */
+  openapi?: OpenApiParts;
 }
+
+export interface OpenApiParts {
+  /** OpenAPI 3.1 §4.8.27; routes name them in `security` of their schema. */
+  securitySchemes: Record<string, SecurityScheme>;
+  tags: { name: string; description: string }[];
+}
+
+type SecurityScheme = NonNullable<NonNullable<SwaggerOptions["openapi"]>["components"]>["securitySchemes"] extends
+  | Record<string, infer Scheme>
+  | undefined
+  ? Scheme
+  : never;
+
+const bearer: SecurityScheme = { type: "http", scheme: "bearer" };
 
 const bodyLimit = 64 * 1024;
 const connections = 512;
@@ -262,10 +276,9 @@ export async function createBase(options: BaseOptions): Promise<Server> {
         description: options.description,
         version: options.version,
       },
-      ...(options.bearer && {
-        components: { securitySchemes: { bearer: { type: "http", scheme: "bearer" } } },
-        security: [{ bearer: [] }],
-      }),
+      ...(options.openapi
+        ? { components: { securitySchemes: options.openapi.securitySchemes }, tags: options.openapi.tags }
+        : { components: { securitySchemes: { bearer } }, security: [{ bearer: [] }] }),
     },
   });
   await app.register(swaggerUi, { routePrefix: "/docs" });

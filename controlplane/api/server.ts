@@ -45,7 +45,6 @@ export async function createServer(context: ApiContext, { tls, token, open = fal
     description:
       "Traffic offloading at the edge: services, sessions, counters. Errors are problem documents (RFC 9457).",
     version: context.version,
-    bearer: true,
   });
   const routed = { ...context, who: requester };
   serviceRoutes(app, routed);

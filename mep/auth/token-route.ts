@@ -11,12 +11,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { addressKey, Lockout, type LockoutRule, type Rate, RateLimit } from "../../controlplane/access/limits.ts";
 import { sendProblem, toProblem } from "../../controlplane/api/problems.ts";
-import { nothing } from "../../controlplane/api/schemas.ts";
 import { Problem } from "../../controlplane/errors.ts";
 import { certificateOf } from "./certificates.ts";
 import type { Client, Credentials } from "./credentials.ts";
 import type { Keys } from "./keys.ts";
 import { OAuthError, readTokenRequest, type TokenRequest } from "./token-request.ts";
+import { form, keysSchema, tokenBody, tokenSchema } from "./token-schemas.ts";
 import type { Tokens } from "./tokens.ts";
 
 export interface TokenRouteOptions {
@@ -33,7 +33,6 @@ export interface TokenRouteOptions {
 /** A token is good for an hour: an app asks seldom, and many apps may have one address. */
 const usualTokenRate: Rate = { perSecond: 5, burst: 60 };
 
-const form = "application/x-www-form-urlencoded";
 const bodyLimit = 8192;
 
 interface Granted {
@@ -94,8 +93,8 @@ export function tokenRoutes(app: FastifyInstance, options: TokenRouteOptions): v
       "/oauth2/token",
       {
         bodyLimit,
-        config: { secretAnswer: true },
-        schema: { tags: ["OAuth 2.0"], summary: "A token for a client's credentials (RFC 6749 §4.4)", security: [] },
+        config: { secretAnswer: true, documentedBody: tokenBody },
+        schema: tokenSchema,
         onRequest: async (request) => {
           const wait = rate.take(addressKey(request.ip));
           if (wait > 0) throw tooMany(wait, "too many requests for tokens from your address", "rate");
@@ -126,7 +125,7 @@ export function tokenRoutes(app: FastifyInstance, options: TokenRouteOptions): v
   app.get(
     "/oauth2/jwks",
     {
-      schema: { tags: ["OAuth 2.0"], summary: "Keys that check tokens (RFC 7517)", querystring: nothing, security: [] },
+      schema: keysSchema,
     },
     () => keys.jwks(),
   );

@@ -55,6 +55,7 @@ function routesOf<T extends object>(server: Pick<Mp1Server, "route">, kind: Kind
     path: `${application}/${path}`,
     scope: read,
     summary: `All ${what}s of the instance`,
+    tagged: true,
     answers: { 200: Type.Array(schema) },
     handler: ({ params }: Mp1Request, reply) => answer(reply, kind.list(params.appInstanceId ?? "")),
   });
@@ -64,6 +65,7 @@ function routesOf<T extends object>(server: Pick<Mp1Server, "route">, kind: Kind
     path: one,
     scope: read,
     summary: `One ${what}`,
+    tagged: true,
     answers: { 200: schema },
     handler: ({ params }, reply) => answer(reply, found(params)),
   });
@@ -74,6 +76,7 @@ function routesOf<T extends object>(server: Pick<Mp1Server, "route">, kind: Kind
     scope: write,
     summary: `Change a ${what}: its state or other attributes, within what the package was granted`,
     problems: [412],
+    tagged: true,
     documentedBody: schema,
     answers: { 200: schema },
     handler: async (request, reply) => {

@@ -8,14 +8,14 @@
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Logger } from "pino";
-import Type, { type TSchema } from "typebox";
+import type { TSchema } from "typebox";
 import type { Audit } from "../../controlplane/access/audit.ts";
 import { createBase, type TlsSecrets } from "../../controlplane/api/base.ts";
 import type { Server } from "../../controlplane/api/context.ts";
-import { answer, commonProblems, nothing } from "../../controlplane/api/schemas.ts";
 import { Problem } from "../../controlplane/errors.ts";
 import type { Metrics } from "../../controlplane/metrics/metrics.ts";
 import type { Authority, Identity, Instances } from "../parts.ts";
+import { heartbeatTypes, mp1Parts, schemaOf } from "./description.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -51,6 +51,8 @@ export interface Mp1Route {
   problems?: readonly (409 | 412)[];
   /** Most requests change nothing: the handler says `request.audited.begin()` before it changes something. */
   seldomChanges?: boolean;
+  /** 200 and 201 have an ETag. */
+  tagged?: boolean;
   /** Also for instances that have not confirmed that they are ready. */
   beforeReady?: boolean;
   handler(request: Mp1Request, reply: FastifyReply): unknown;
@@ -80,31 +82,6 @@ function refuseLong({ raw }: FastifyRequest): void {
 export const rootOf = (api: Mp1Api, request: FastifyRequest): string =>
   `/${api}/${(request.raw.url ?? "").startsWith(`/${api}/v2`) ? "v2" : "v1"}`;
 
-const parametersOf = (path: string): TSchema =>
-  Type.Object(
-    Object.fromEntries([...path.matchAll(/:([A-Za-z]+)/g)].map(([, name]) => [name, Type.String({ maxLength: 256 })])),
-  );
-
-const titles = {
-  403: "Not allowed: not yours, not in the token's scopes, not yet ready, or beyond a quota or grant",
-  404: "Not found",
-  409: "Not in this state",
-  412: "It has changed since the ETag in If-Match was read",
-  413: "The body is too large",
-  414: "Path and query are too long",
-  415: "The body is not JSON",
-  429: "Too many requests",
-  503: "The data plane or the store refused; nothing has changed",
-} as const;
-
-/** GS MEC 009 §6.15 and GS MEC 011 §7.2.2, §8.2.2: what may go wrong with any resource. */
-function problemsOf({ method, problems = [] }: Mp1Route): Record<number, TSchema> {
-  const always = [403, 404, 414, 429] as const;
-  const changing = method === "GET" ? [] : ([413, 415, 503] as const);
-  const own = [...always, ...changing, ...problems].map((status) => [status, answer(titles[status])]);
-  return { ...commonProblems, ...Object.fromEntries(own) };
-}
-
 export class Mp1Server {
   readonly #options: Mp1Options;
 
@@ -122,15 +99,16 @@ export class Mp1Server {
       ...(tls && { tls, certificates: "optional" as const }),
       check: refuseLong,
       // A heartbeat is a merge patch (RFC 7396).
-      mediaTypes: ["application/json", "application/merge-patch+json"],
+      mediaTypes: heartbeatTypes,
       audit: { audit, api: "mp1", who: ({ identity }) => (identity ? `app ${identity.client}` : "nobody") },
       metrics,
       log,
       title: "Mp1",
       description:
-        "ETSI GS MEC 011: application support and service management. Errors are problem documents (RFC 9457).",
+        "ETSI GS MEC 011: application support and service management. Errors are problem documents (RFC 9457). " +
+        "To try: Authorize, with client_id and client_secret, and no scopes for all that the client has.",
       version,
-      bearer: true,
+      openapi: mp1Parts,
     });
     return new Mp1Server(app, options);
   }
@@ -142,15 +120,7 @@ export class Mp1Server {
       this.app.route({
         method: route.method,
         url: `/${route.api}/${version}${route.path}`,
-        schema: {
-          tags: [route.api],
-          hide: version !== "v1",
-          summary: route.summary,
-          params: parametersOf(route.path),
-          querystring: route.query ?? nothing,
-          ...(route.body && { body: route.body }),
-          response: { ...route.answers, ...problemsOf(route) },
-        },
+        schema: { ...schemaOf(route), hide: version !== "v1" },
         onRequest: async (request) => {
           request.identity = await authority.authenticate(request);
           const { appInstanceId } = request.params as { appInstanceId?: string };

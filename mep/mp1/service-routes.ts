@@ -54,6 +54,7 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     path: "/services/:serviceId",
     scope: read,
     summary: "One service, in whatever state",
+    tagged: true,
     answers: { 200: serviceInfo },
     handler: (request, reply) => {
       const service = directory.get(request.params.serviceId ?? "");
@@ -90,6 +91,7 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     scope: write,
     summary: "Offer a service",
     documentedBody: serviceRequest,
+    tagged: true,
     answers: { 201: serviceInfo },
     handler: async (request, reply) => {
       const service = await registry.create(idsOf(request)[0], readService(request.body));
@@ -105,6 +107,7 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     path: `${own}/:serviceId`,
     scope: read,
     summary: "One of the app's own services",
+    tagged: true,
     answers: { 200: serviceInfo },
     handler: (request, reply) => sendResource(reply, registry.find(...idsOf(request)).own(base())),
   });
@@ -116,6 +119,7 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     summary: "Replace a service: its state, or anything else; If-Match is looked at",
     problems: [412],
     documentedBody: serviceRequest,
+    tagged: true,
     answers: { 200: serviceInfo },
     handler: async (request, reply) => {
       registry.find(...idsOf(request));
@@ -144,6 +148,7 @@ export const serviceRoutes: Mp1Routes = (server, { registry, transports, base })
     path: `${own}/:serviceId/liveness`,
     scope: read,
     summary: "Is the service alive, and when did the platform hear of it last?",
+    tagged: true,
     answers: { 200: serviceLivenessInfo },
     handler: (request, reply) => {
       const text = livenessText(registry.findLive(...idsOf(request)));

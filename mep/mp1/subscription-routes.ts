@@ -102,6 +102,7 @@ export const subscriptionRoutes: Mp1Routes = (server, { subscriptions, announcem
       scope: writes,
       summary: `Be told of ${what}`,
       documentedBody: requested,
+      tagged: true,
       answers: { 201: answer },
       handler: async (request, reply) => {
         const body = read(request.body);
@@ -122,6 +123,7 @@ export const subscriptionRoutes: Mp1Routes = (server, { subscriptions, announcem
       scope: reads,
       beforeReady: true,
       summary: "One subscription",
+      tagged: true,
       answers: { 200: answer },
       handler: (request, reply) =>
         sendResource(reply, representation(subscriptions.find(kind, instanceOf(request), idOf(request)))),

@@ -85,6 +85,7 @@ export const supportRoutes: Mp1Routes = (server, { instances, timing, registrati
     path: "/registrations",
     summary: "Register an app; one that the platform has not started becomes an instance by it",
     documentedBody: appInfo,
+    tagged: true,
     answers: { 201: appInfo },
     handler: async (request, reply) => {
       const { instance, info } = await registrations.create(request.identity, readAppInfo(request.body));
@@ -99,6 +100,7 @@ export const supportRoutes: Mp1Routes = (server, { instances, timing, registrati
     method: "GET",
     path: registration,
     summary: "The app's registration",
+    tagged: true,
     answers: { 200: appInfo },
     handler: (request, reply) =>
       sendResource(reply, representation(registrations.find(request.identity, registrationOf(request)).info)),

@@ -10,8 +10,10 @@
 import { type Server as HttpServer, type IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { FastifyInstance } from "fastify";
-import { nothing } from "../../controlplane/api/schemas.ts";
+import Type from "typebox";
+import { commonProblems, notFound, nothing } from "../../controlplane/api/schemas.ts";
 import { Problem } from "../../controlplane/errors.ts";
+import { security, tooMany, unauthorized } from "../mp1/description.ts";
 import type { Authority } from "../parts.ts";
 import type { Sockets } from "./sockets.ts";
 
@@ -66,7 +68,18 @@ export function websocketRoute(
       schema: {
         tags: ["mec_notifications"],
         summary: "WebSocket of a subscription: one text frame per notification",
+        params: Type.Object({
+          id: Type.String({ maxLength: 256, description: "of a subscription that has a WebSocket" }),
+        }),
         querystring: nothing,
+        security: security(),
+        response: {
+          101: { description: "Switching to WebSocket", type: "null" },
+          ...commonProblems,
+          ...unauthorized,
+          ...tooMany,
+          ...notFound,
+        },
       },
       onRequest: async (request) => {
         request.identity = await authority.authenticate(request);

@@ -132,6 +132,9 @@ export class Contract {
       yield `the status is not one of ${Object.keys(responses).join(", ")}`;
       return;
     }
+    for (const name of Object.keys(listed?.headers ?? {})) {
+      if (headers[name.toLowerCase()] === undefined) yield `the header ${name} is missing`;
+    }
     if (status === 204) {
       if (text !== "") yield "204 has a body";
       return;
