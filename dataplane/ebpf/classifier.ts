@@ -83,12 +83,8 @@ export function ruleBox(rule: SteeringRule, places: Places): Box {
   return box;
 }
 
-/** More has to be done with its packets than the short way does, or `deliver` for an endpoint. */
-const isTreated = (rule: SteeringRule): boolean => {
-  const { treatment, output } = rule;
-  const { vlan, address, tunnel } = output ?? {};
-  return leavesWhole(rule) || [treatment, vlan, address, tunnel].some((member) => member !== undefined);
-};
+/** More has to be done with its packets than the short way does, or `deliver` for an endpoint or the apps' network. */
+const isTreated = ({ treatment, output }: SteeringRule): boolean => treatment !== undefined || output !== undefined;
 
 function outcomeOf(rule: SteeringRule, places: Places): Outcome {
   const flags =

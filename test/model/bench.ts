@@ -9,13 +9,19 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { counters } from "../../dataplane/counters.ts";
 import { imageMap } from "../../dataplane/ebpf/apply.ts";
-import type { BpfMap } from "../../dataplane/ebpf/bpf-map.ts";
+import { BpfMap, MapType } from "../../dataplane/ebpf/bpf-map.ts";
 import { BpfObject, type Program } from "../../dataplane/ebpf/bpf-object.ts";
+import { renderChains } from "../../dataplane/ebpf/chains.ts";
 import * as c from "../../dataplane/ebpf/consts.ts";
 import { emptyImage } from "../../dataplane/ebpf/kernel.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
+import { nameKey, renderServer } from "../../dataplane/ebpf/names.ts";
+import { macsOf, renderOutput } from "../../dataplane/ebpf/outlet-record.ts";
 import { renderRules } from "../../dataplane/ebpf/rules.ts";
-import { familyOf, nextHopOf, prefixOf } from "./match.ts";
+import type { Copy } from "../../dataplane/steering.ts";
+import { mac } from "../packets/bytes.ts";
+import { leavesWhole, wayOf } from "./leave.ts";
+import { nextHopOf } from "./match.ts";
 import { isMapped } from "./read.ts";
 import type { Address, ModelConfig, ModelRule, Port, Verdict } from "./state.ts";
 
@@ -42,6 +48,9 @@ const u32 = (value: number) => new Uint8Array(Uint32Array.of(value).buffer);
 /** A clock so slow that no period ends while a test runs: 2^20 jiffies per second. */
 export const frozen = 1 << 20;
 
+const leaveBy = [c.PORT_ACCESS(0), c.PORT_CORE(0), c.PORT_RETURN, c.PORT_APPS];
+const loopback = new Uint8Array(Uint32Array.of(1, 0).buffer);
+
 const modes = { offload: c.MODE_OFFLOAD, observe: c.MODE_OBSERVE, bypass: c.MODE_BYPASS };
 
 export class Bench {
@@ -49,10 +58,15 @@ export class Bench {
   private readonly programs: Record<Port, Program>;
   /** Of the rules in force. */
   generation = 0;
-  private readonly inner: BpfMap[] = [];
+  /** Holds the rules' image: replacing it waits for the kernel's readers, each time. */
+  private inner: { map: BpfMap; octets: number } | undefined;
+  private readonly pairs: BpfMap[] = [];
+  /** Outputs by what they are, in the order of their places behind the endpoints' next hops. */
+  private outputs: string[] = [];
+  private treated: number[] = [];
 
   constructor(
-    readonly config: ModelConfig,
+    private config: ModelConfig,
     rules: readonly ModelRule[],
     hz = frozen,
   ) {
@@ -72,6 +86,8 @@ export class Bench {
   }
 
   configure(config: ModelConfig): void {
+    this.config = config;
+    this.outputs = [];
     const { pinger } = config;
     const flags =
       (config.ethernet ? c.CONFIG_ETHERNET : 0) |
@@ -116,21 +132,93 @@ export class Bench {
     config.nextHops.forEach((hop, i) => {
       this.object.map("next_hops").update(i, layout.nextHop.encode({ port: c.PORT_APPS, ...hop }));
     });
+    this.setNames(config);
+    this.setMirrors(config.mirrors ?? false);
+  }
+
+  private setNames({ names, silent }: ModelConfig): void {
+    const map = this.object.map("names");
+    for (const key of [...map.keys()]) map.delete(key);
+    for (const name of names?.names ?? []) map.update(nameKey(name), Uint8Array.of(1));
+    if (!names) return;
+    const server = layout.nameServer.decode(renderServer(names));
+    const now = this.object.program("read_clock").testRun(new Uint8Array(64)) && this.object.map("clock").lookup(0);
+    const jiffies = Number(BigInt.asUintN(32, layout.clock.decode(now!).jiffies));
+    const long = (jiffies - 8 * frozen) >>> 0;
+    this.object.map("name_server").update(0, layout.nameServer.encode({ ...server, waiting: silent ? long : 0 }));
+  }
+
+  /** Two mirrors copy what leaves by any port, or nothing. */
+  private setMirrors(there: boolean): void {
+    if (this.pairs.length === 0) {
+      for (const port of [1, 2].flatMap((mirror) => leaveBy.map((port) => mirror * c.MAX_PORTS + port))) {
+        const pair = BpfMap.create(MapType.devmap, "mirror_pair", { key: 4, value: 8, entries: 2 });
+        pair.update(0, loopback);
+        this.object.map("mirrors").update(port, u32(pair.fd));
+        this.pairs.push(pair);
+      }
+    }
+    for (const pair of this.pairs) {
+      if (there) pair.update(1, loopback);
+      else pair.delete(1);
+    }
+  }
+
+  /** Index in `next_hops` of a rule's output. */
+  private place(rule: ModelRule): number {
+    const { output = {} } = rule;
+    const whole = leavesWhole(rule);
+    const name = `${whole} ${JSON.stringify(output)}`;
+    const first = this.config.nextHops.length;
+    if (!this.outputs.includes(name)) {
+      const index = first + this.outputs.push(name) - 1;
+      const way = wayOf(this.config, output);
+      const { destination = mac("ff:ff:ff:ff:ff:ff"), source } = macsOf(output, way);
+      this.object.map("outlets").update(index, renderOutput(output, whole, way));
+      const hop = { port: c.PORT_APPS, vlan: output.vlan ?? 0, destination, source };
+      this.object.map("next_hops").update(index, layout.nextHop.encode(hop));
+    }
+    return first + this.outputs.indexOf(name);
+  }
+
+  private setTreatments(rules: readonly ModelRule[]): void {
+    const map = this.object.map("treatments");
+    for (const service of this.treated) map.update(service, new Uint8Array(layout.treatment.size));
+    const mirror = ({ form }: Copy) => (form === "as-is" ? 1 : 2);
+    const { treatments } = renderChains({ rules: [...rules], protect: [] }, undefined, () => 0, mirror);
+    for (const [service, value] of treatments) map.update(service, value);
+    this.treated = [...treatments.keys()];
   }
 
   /** Puts these rules in force: a new generation. */
   setRules(rules: readonly ModelRule[]): void {
     const rendered = renderRules(
       { rules: [...rules], protect: [] },
-      { nextHop: (endpoint) => nextHopOf(this.config, endpoint), dataplane: (name) => (name === "s1" ? 0 : undefined) },
+      {
+        nextHop: (endpoint) => nextHopOf(this.config, endpoint),
+        dataplane: (name) => (name === "s1" ? 0 : undefined),
+        output: (rule) => this.place(rule),
+      },
     );
-    const map = imageMap(rendered.image);
-    this.object.map("rules").update(0, u32(map.fd));
-    this.inner.push(map);
+    this.setTreatments(rules);
+    this.setImage(rendered.image);
     this.generation++;
-    const header = layout.rulesHeader.encode({ generation: this.generation, ...rendered.header });
+    const names = this.config.names ? 1 : 0;
+    const header = layout.rulesHeader.encode({ generation: this.generation, names, ...rendered.header });
     this.object.map("rules_state").update(0, header);
-    this.object.map("maybe").update(0, bucketsOf(rules, this.config.protect));
+    const { bucket, host } = rendered;
+    for (const prefix of this.config.protect) markProtected(bucket, prefix);
+    this.object.map("maybe").update(0, layout.buckets.encode({ bucket, host }));
+  }
+
+  private setImage(image: Uint8Array): void {
+    if (!this.inner || this.inner.octets < image.length) {
+      this.inner?.map.close();
+      const room = new Uint8Array(Math.max(1 << 18, image.length * 2));
+      this.inner = { map: imageMap(room), octets: room.length };
+      this.object.map("rules").update(0, u32(this.inner.map.fd));
+    }
+    new Uint8Array(this.inner.map.memory()).fill(0).set(image);
   }
 
   /** Forgets everything learnt; configuration, rules and the counters stay. */
@@ -175,51 +263,18 @@ export class Bench {
   }
 
   close(): void {
-    for (const map of this.inner) map.close();
+    for (const map of [...this.pairs, ...(this.inner ? [this.inner.map] : [])]) map.close();
     this.object.close();
   }
 }
 
-/** See `bucket_of` and `host_bucket_of` in common.h: which destinations could matter at all. */
-function bucketsOf(rules: readonly ModelRule[], protect: ModelConfig["protect"]): Uint8Array {
-  const bucket = new Uint8Array(2 * 65536);
-  const host = new Uint8Array(2 * 65536);
-  const pair = (a: Uint8Array, at: number) => ((a[at] ?? 0) << 8) | (a[at + 1] ?? 0);
-  const mark = (prefix: { address: Address; bits: number }, bits: number) => {
-    const a = octets(prefix.address);
-    const v4 = isMapped(prefix.address);
-    const known = v4 ? prefix.bits - 96 : prefix.bits;
-    if (v4) {
-      const first = pair(a, 12);
-      const many = known >= 16 ? 1 : 1 << (16 - known);
-      for (let i = 0; i < many; i++) bucket[first + i] = (bucket[first + i] ?? 0) | bits;
-    } else if (known >= 32) {
-      const at = c.MAYBE_V6 + (pair(a, 0) ^ pair(a, 2));
-      bucket[at] = (bucket[at] ?? 0) | bits;
-    } else for (let i = 0; i < 65536; i++) bucket[c.MAYBE_V6 + i] = (bucket[c.MAYBE_V6 + i] ?? 0) | bits;
-  };
-  const all = [
-    { address: "00000000000000000000ffff00000000", bits: 96 },
-    { address: "0".repeat(32), bits: 0 },
-  ];
-  for (const rule of rules) {
-    const { destination, message } = rule.match;
-    if (rule.action === "pass" || (message && !message.some(([low, high]) => low <= 255 && high >= 255))) continue;
-    for (const one of destination?.map(prefixOf) ?? []) {
-      if (one.bits < 128) {
-        mark(one, c.MAYBE_RULE);
-        continue;
-      }
-      mark(one, c.MAYBE_RULE_HOST);
-      const a = octets(one.address);
-      const v4 = isMapped(one.address);
-      let hash = 0;
-      for (let at = v4 ? 12 : 0; at < 16; at += 2) hash ^= pair(a, at);
-      host[(v4 ? 0 : c.MAYBE_V6) + hash] = 1;
-    }
-    if (destination) continue;
-    for (const [i, prefix] of all.entries()) if (familyOf(rule) !== (i === 0 ? 6 : 4)) mark(prefix, c.MAYBE_RULE);
-  }
-  for (const prefix of protect) mark(prefix, c.MAYBE_PROTECTED);
-  return layout.buckets.encode({ bucket, host });
+/** See `bucket_of` in common.h. */
+function markProtected(bucket: Uint8Array, prefix: { address: Address; bits: number }): void {
+  const a = octets(prefix.address);
+  const pair = (at: number) => ((a[at] ?? 0) << 8) | (a[at + 1] ?? 0);
+  const v4 = isMapped(prefix.address);
+  const known = v4 ? prefix.bits - 96 : prefix.bits;
+  const first = v4 ? pair(12) : c.MAYBE_V6 + (pair(0) ^ pair(2));
+  const many = v4 && known < 16 ? 1 << (16 - known) : 1;
+  for (let i = first; i < first + many; i++) bucket[i] = (bucket[i] ?? 0) | c.MAYBE_PROTECTED;
 }

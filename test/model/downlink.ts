@@ -1,9 +1,20 @@
 /**
  * What must happen to a frame from the core?
  *
- * It passes untouched, always, but for the core's answers to our own pings.
+ * It passes untouched, but for the core's answers to our own pings, and what core.ts finds a rule for.
  */
-import { endMarker, errorIndication, isOwn, keyOf, learnDownlink, type Proof, refreshDownlink } from "./learn.ts";
+import { treatDownlink } from "./core.ts";
+import type { Oracle } from "./flow.ts";
+import {
+  endMarker,
+  errorIndication,
+  halfOf,
+  isOwn,
+  keyOf,
+  learnDownlink,
+  type Proof,
+  refreshDownlink,
+} from "./learn.ts";
 import { type Packet, readOuter } from "./read.ts";
 import type { Outcome, State } from "./state.ts";
 
@@ -33,7 +44,7 @@ function pingAnswer(state: State, p: Packet): Proof {
   return (frame[icmp + 6] ?? 0) & 0x80 ? "claim" : "own";
 }
 
-export function downlink(state: State, frame: Uint8Array): Outcome {
+export function downlink(state: State, frame: Uint8Array, oracle: Oracle): Outcome {
   const asIs = (counter: string): Outcome => ({ verdict: "redirect", frame, counter });
   if (state.config.mode === "bypass") return asIs("pass_bypass");
   const read = readOuter(frame, false);
@@ -50,7 +61,8 @@ export function downlink(state: State, frame: Uint8Array): Outcome {
   const t = state.tunnels.get(keyOf(p, false));
   let counter = "pass_downlink";
   let stale = false;
-  if (t && t.peer === p.source && isOwn(t, p)) {
+  const half = t && t.peer === p.source && isOwn(t, p) ? halfOf(t, p) : undefined;
+  if (t && half) {
     t.lastSeen = ++state.clock;
     stale = refreshDownlink(state, p, t, proof);
   } else {
@@ -58,5 +70,10 @@ export function downlink(state: State, frame: Uint8Array): Outcome {
   }
   // On a stale tunnel the answer goes on: if the base station refuses it, the core learns the truth.
   if (proof !== "none" && !stale) return { verdict: "drop", frame, counter: "drop_pinger_answer" };
+  if (proof === "none" && counter === "pass_downlink") {
+    const own = half ? { session: half.session, bearer: half.session.bearers[half.slot] } : "new";
+    const treated = treatDownlink(state, p, own, oracle);
+    if (treated) return treated;
+  }
   return asIs(counter);
 }

@@ -4,10 +4,12 @@
  * docs/packet-path.md, "Ethernet": a session is a client's address at a station; the core side confirms where it is.
  */
 import { checksum, concat, get16, toHex } from "../packets/bytes.ts";
+import { treatDownlink } from "./core.ts";
+import type { Oracle } from "./flow.ts";
 import { CLAIM, peerIsFull, sessionName, UPLINK, unicast } from "./learn.ts";
 import { emptyPacket, inPrefix, isMapped, isTag, type Packet, readInnerAddresses } from "./read.ts";
 import { type Bearer, count, type Outcome, type Session, type State, type Tunnel } from "./state.ts";
-import { type Oracle, uplinkPacket } from "./uplink.ts";
+import { uplinkPacket } from "./uplink.ts";
 
 const stationName = (mac: Uint8Array) => `01${"0".repeat(18)}${toHex(mac)}`;
 
@@ -136,7 +138,7 @@ export function uplinkEthernet(state: State, frame: Uint8Array, oracle: Oracle):
   return typeof p === "string" ? asIs(p) : uplinkPacket(state, p, oracle, owner);
 }
 
-export function downlinkEthernet(state: State, frame: Uint8Array): Outcome {
+export function downlinkEthernet(state: State, frame: Uint8Array, oracle: Oracle): Outcome {
   const asIs = (counter: string): Outcome => ({ verdict: "redirect", frame, counter });
   if (state.config.mode === "bypass") return asIs("pass_bypass");
   const p = read(frame, false);
@@ -149,5 +151,6 @@ export function downlinkEthernet(state: State, frame: Uint8Array): Outcome {
     session.candidate = false;
     count(state, "note_moved");
   }
-  return asIs("pass_downlink");
+  const known = session !== undefined && isAt(session, p.destination, p);
+  return treatDownlink(state, p, known ? "station" : "new", oracle) ?? asIs("pass_downlink");
 }

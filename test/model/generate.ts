@@ -4,6 +4,8 @@
  * Mostly what a network would send (bearers, handovers, reuse, signalling, replies), with all kinds of inner packets; a
  * third of the frames is spoilt afterwards by mutate.ts.
  */
+
+import { opt, type Query, query, wire } from "../packets/dns.ts";
 import {
   arp,
   concat,
@@ -46,8 +48,13 @@ import {
   apps,
   cookie,
   gateways,
+  nameServer,
+  nameServer6,
+  names,
   pingTarget,
   pingTarget6,
+  resolver6,
+  resolvers,
   services,
   stations,
   strangers,
@@ -68,6 +75,22 @@ const link = (r: Random, ue: Ue): Layers => {
 
 export const raw = (bytes: Uint8Array, kind: string): Layer => ({ kind, build: () => bytes });
 
+/** What a resolver might be asked: mostly a name that the platform answers, in any case of letters. */
+function question(r: Random): Layer {
+  const name = r.pick([...names, names[0]!, "example.com", "www.shop.example.com", "b"]);
+  const asked = [...name].map((letter) => (r.oneIn(3) ? letter.toUpperCase() : letter)).join("");
+  const odd: Query[] = [
+    { flags: 0x8100 },
+    { counts: [1, 1, 0, 0] },
+    { counts: [2, 0, 0, 0] },
+    { class: 3 },
+    { question: concat(wire(asked), u16(1)) },
+    { question: concat(u16(0xc00c), u16(1), u16(1)) },
+    { question: wire(asked).subarray(0, -1) },
+  ];
+  return query(asked, r.oneIn(5) ? r.pick(odd) : { type: r.pick([1, 28, 65]), ...(r.oneIn(2) && { more: opt }) });
+}
+
 /** Something to say over IP; `up`: from the UE. Returns the layers behind the IP header. */
 function transport(
   r: Random,
@@ -80,6 +103,7 @@ function transport(
 ): Layers {
   const ports = up ? { sport: uePort, dport: port } : { sport: port, dport: uePort };
   const size = r.oneIn(12) ? r.between(1300, 1472) : r.below(60);
+  if (port === 53 && up && r.oneIn(2)) return [udp(ports), question(r)];
   switch (r.below(10)) {
     case 0:
     case 1:
@@ -153,12 +177,28 @@ export function inner(r: Random, ue: Ue, up: boolean): Uint8Array[] {
     services.protected,
     services.many,
     services.many,
+    services.whole,
+    services.whole,
+    services.out,
+    services.treated,
+    services.down,
+    ...resolvers,
     pingTarget,
   ];
   const other = v6
-    ? r.pick([services.web6, services.web6, services.other6, "2001:db8:2::10", pingTarget6])
+    ? r.pick([
+        services.web6,
+        services.web6,
+        services.other6,
+        services.whole6,
+        services.treated6,
+        resolver6,
+        "2001:db8:2::10",
+        pingTarget6,
+      ])
     : r.pick(four);
-  const port = r.pick([80, 80, 53, 53, 443, 5000, 2152, 2123]);
+  const asked = other === resolver6 || resolvers.includes(other);
+  const port = asked ? 53 : r.pick([80, 80, 53, 53, 443, 5000, 2152, 2123]);
   const uePort = 40000 + r.below(6);
   const options = {
     ttl: r.oneIn(20) ? r.below(3) : 64,
@@ -256,7 +296,10 @@ export function fromApp(r: Random, ue: Ue): Uint8Array[] {
   const v6 = ue.v6 !== undefined && (ue.v4 === undefined || r.oneIn(2));
   const own = (v6 ? ue.v6 : ue.v4) ?? "10.45.0.1";
   const [app, port] = v6
-    ? [apps.web6, 8080]
+    ? r.pick([
+        [apps.web6, 8080],
+        [nameServer6.address, nameServer6.port],
+      ] as [string, number][])
     : r.pick([
         [apps.web, 8080],
         [apps.dns, 53],
@@ -268,6 +311,7 @@ export function fromApp(r: Random, ue: Ue): Uint8Array[] {
         [services.gateway, 53],
         [apps.first, 6000],
         [apps.first, 6001],
+        [nameServer.address, nameServer.port],
         [apps.many[0], 9000],
         [apps.many[1], 9001],
         [apps.many[1], 80],

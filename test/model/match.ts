@@ -6,8 +6,8 @@
  */
 
 import { endpointSlots, slotOf } from "../../dataplane/ebpf/endpoints.ts";
-import type { Endpoint, Range, SteeringRule } from "../../dataplane/steering.ts";
-import { toHex } from "../packets/bytes.ts";
+import type { Direction, Endpoint, Range, SteeringRule } from "../../dataplane/steering.ts";
+import { macText } from "../packets/bytes.ts";
 import { addressOf, inPrefix, isMapped, type Packet, wireAddress } from "./read.ts";
 import type { Address, ModelConfig } from "./state.ts";
 
@@ -40,24 +40,47 @@ const inSome = (a: Address, list: readonly string[] | undefined) =>
   list === undefined || list.some((text) => a !== "" && inPrefix(a, prefixOf(text)));
 const inRange = (n: number, list: readonly Range[] | undefined) =>
   list === undefined || list.some(([low, high]) => n >= low && n <= high);
-const macText = (octets: Uint8Array) => (toHex(octets).match(/../g) ?? []).join(":");
 
-/** What the outside of an uplink packet says; `message`: the GTP-U message type. */
-function matchesOutside({ match }: SteeringRule, p: Packet, message: number): boolean {
-  const mac = (at: number, list: string[] | undefined) =>
-    list === undefined || list.includes(macText(p.frame.subarray(at, at + 6)));
+/** Where a packet is, and in what: all but what is inside. Written as seen on the uplink. */
+export interface Outside {
+  direction: Direction;
+  /** GTP-U message type. */
+  message: number;
+  link: number;
+  sourceMac: string;
+  destinationMac: string;
+  /** Empty where there is none. */
+  baseStation: Address;
+  gateway: Address;
+  teid: number;
+  qfi: number;
+}
+
+export const uplinkOutside = (p: Packet, message = 255): Outside => ({
+  direction: "uplink",
+  message,
+  link: p.link,
+  sourceMac: macText(p.frame.subarray(6, 12)),
+  destinationMac: macText(p.frame.subarray(0, 6)),
+  baseStation: p.ethernet ? "" : p.source,
+  gateway: p.ethernet ? "" : p.destination,
+  teid: p.teid,
+  qfi: qfiOf(p),
+});
+
+function matchesOutside({ match }: SteeringRule, at: Outside): boolean {
   return (
-    match.direction !== "downlink" &&
-    inRange(message, match.message ?? [[255, 255]]) &&
+    (match.direction === undefined || match.direction === at.direction) &&
+    inRange(at.message, match.message ?? [[255, 255]]) &&
     (match.dataplanes === undefined || match.dataplanes.includes("s1")) &&
-    inRange(p.link >> 12, match.vlan) &&
-    inRange(p.link & 0xfff, match.innerVlan) &&
-    mac(0, match.destinationMac) &&
-    mac(6, match.sourceMac) &&
-    inSome(p.ethernet ? "" : p.source, match.baseStation) &&
-    inSome(p.ethernet ? "" : p.destination, match.gateway) &&
-    inRange(p.teid, match.teid) &&
-    inRange(qfiOf(p), match.qfi)
+    inRange(at.link >> 12, match.vlan) &&
+    inRange(at.link & 0xfff, match.innerVlan) &&
+    (match.destinationMac?.includes(at.destinationMac) ?? true) &&
+    (match.sourceMac?.includes(at.sourceMac) ?? true) &&
+    inSome(at.baseStation, match.baseStation) &&
+    inSome(at.gateway, match.gateway) &&
+    inRange(at.teid, match.teid) &&
+    inRange(at.qfi, match.qfi)
   );
 }
 
@@ -67,7 +90,7 @@ export const qfiOf = (p: Packet): number => (p.psc ? (p.psc[2] ?? 0) & 0x3f : 25
 export const portsOf = (p: Packet): { remote: number; ue: number } =>
   p.protocol === 6 || p.protocol === 17 ? { remote: p.remotePort, ue: p.uePort } : { remote: 0, ue: 0 };
 
-export function ruleMatches(rule: SteeringRule, p: Packet): boolean {
+export function ruleMatches(rule: SteeringRule, p: Packet, outside = uplinkOutside(p)): boolean {
   const { match } = rule;
   const family = familyOf(rule);
   const ports = portsOf(p);
@@ -79,7 +102,7 @@ export function ruleMatches(rule: SteeringRule, p: Packet): boolean {
     inRange(ports.remote, match.destinationPorts) &&
     inRange(ports.ue, match.sourcePorts) &&
     inRange(p.dscp, match.dscp) &&
-    matchesOutside(rule, p, 255)
+    matchesOutside(rule, outside)
   );
 }
 
@@ -92,7 +115,7 @@ export function signallingMatches(rule: SteeringRule, p: Packet): boolean {
     inRange(0, match.destinationPorts) &&
     inRange(0, match.sourcePorts) &&
     inRange(0, match.dscp) &&
-    matchesOutside(rule, p, p.message)
+    matchesOutside(rule, uplinkOutside(p, p.message))
   );
 }
 

@@ -21,12 +21,19 @@ function takenPort(actual: Uint8Array): number {
   return get16(actual, l4 + (protocol === 1 || protocol === 58 ? 4 : 0));
 }
 
-/** `actual`: what the programs made of the frame. */
-export function model(state: State, port: Port, frame: Uint8Array, actual: Uint8Array): Outcome {
+/** `actual`: what the programs made of the frame; `rose`: did they count it under this name? */
+export function model(
+  state: State,
+  port: Port,
+  frame: Uint8Array,
+  actual: Uint8Array,
+  rose: (counter: string) => boolean = () => false,
+): Outcome {
   const oracle = {
     otherPort: () => takenPort(actual),
     outerId: (l3: number) => get16(actual, l3 + 4),
     outerChecksum: (udp: number) => get16(actual, udp + 6),
+    serverIsSilent: () => rose("pass_dns_aside"),
     outerPort: (udp: number) => get16(actual, udp),
   };
   const { ethernet } = state.config;
@@ -34,7 +41,7 @@ export function model(state: State, port: Port, frame: Uint8Array, actual: Uint8
     port === "access"
       ? (ethernet ? uplinkEthernet : uplink)(state, frame, oracle)
       : port === "core"
-        ? (ethernet ? downlinkEthernet : downlink)(state, frame)
+        ? (ethernet ? downlinkEthernet : downlink)(state, frame, oracle)
         : reply(state, frame, oracle);
   if (!outcome.or) count(state, outcome.counter);
   return outcome;

@@ -7,13 +7,14 @@
  */
 import * as c from "../../dataplane/ebpf/consts.ts";
 import * as layout from "../../dataplane/ebpf/layout.ts";
+import { get16 } from "../packets/bytes.ts";
 import { diff } from "../packets/diff.ts";
 import { describe } from "../packets/parse.ts";
 import { type Random, random } from "../packets/prng.ts";
 import { Bench } from "./bench.ts";
 import type { Sent } from "./generate.ts";
 import { model } from "./model.ts";
-import { rules as plainRules, population, type Ue, widerRules } from "./population.ts";
+import { directedRules, rules as plainRules, population, type Ue, widerRules } from "./population.ts";
 import { type ModelConfig, newState, type State } from "./state.ts";
 
 /** What the networks are like. */
@@ -83,12 +84,19 @@ function offSessions(bench: Bench, state: State): string[] {
   return off;
 }
 
+/** Could an app answer it: no tag, no tunnel? */
+const isPlain = (frame: Uint8Array) => {
+  const type = get16(frame, 12);
+  return (type === 0x0800 && frame[23] !== 47) || (type === 0x86dd && frame[20] !== 47);
+};
+
 /** Undefined when both agree, else what each of them says. */
 function compare(bench: Bench, state: State, { port, frame }: Sent, taken: Uint8Array[]): string | undefined {
   const ran = bench.run(port, frame);
   let outcome: ReturnType<typeof model>;
   try {
-    outcome = model(state, port, frame, ran.frame);
+    const rose = (name: string) => bench.count(name) > (state.counters.get(name) ?? 0);
+    outcome = model(state, port, frame, ran.frame, rose);
   } catch (error) {
     return `the model: ${error instanceof Error ? error.message : error}\nprograms: ${ran.verdict}\n${describe(ran.frame)}`;
   }
@@ -97,7 +105,7 @@ function compare(bench: Bench, state: State, { port, frame }: Sent, taken: Uint8
     outcome = { ...outcome, ...chosen, or: undefined };
     state.counters.set(outcome.counter, (state.counters.get(outcome.counter) ?? 0) + 1);
   }
-  if (outcome.counter.startsWith("take_")) {
+  if (/^take_(uplink|routed|dns)$/.test(outcome.counter) && isPlain(ran.frame)) {
     taken.push(ran.frame);
     if (taken.length > 12) taken.shift();
   }
@@ -128,7 +136,11 @@ function compare(bench: Bench, state: State, { port, frame }: Sent, taken: Uint8
 function network(bench: Bench, r: Random, frames: number, { config, generate }: Variant): void {
   const setting = config(r);
   const ues = population(r);
-  const rules = r.oneIn(2) ? plainRules : [...widerRules, ...plainRules];
+  const all = [...(r.oneIn(2) ? [] : widerRules), ...plainRules];
+  const directed = directedRules(r);
+  const place = r.below(3);
+  const offered = place === 0 ? all : place === 1 ? [...directed, ...all] : [...all, ...directed];
+  let rules = offered;
   bench.reset();
   bench.configure(setting);
   bench.setRules(rules);
@@ -139,8 +151,10 @@ function network(bench: Bench, r: Random, frames: number, { config, generate }: 
   for (let n = 0; n < frames; ) {
     if (r.oneIn(200)) {
       if (process.env.OFFRAMP_TRACE) console.log(`${n} new generation`);
-      // The same rules again: a new generation, which re-decides flows that are not taken.
+      // A new generation, mostly of the same rules, re-decides flows that are not taken.
+      rules = r.oneIn(2) ? offered : offered.filter(() => !r.oneIn(6));
       bench.setRules(rules);
+      state.rules = rules;
       state.generation = bench.generation;
     }
     for (const sent of generate(r, ues, taken)) {
@@ -173,7 +187,9 @@ export function agree(wanted: number, variant: Variant): void {
       try {
         network(bench, random(seed), framesPerNetwork, variant);
       } catch (error) {
-        throw new Error(`network ${i} (seed ${seed}): ${error instanceof Error ? error.message : error}`);
+        throw new Error(`network ${i} (seed ${seed}): ${error instanceof Error ? error.message : error}`, {
+          cause: error,
+        });
       }
     }
     console.log([...bench.counts()].map(([name, n]) => `${name} ${n}`).join(", "));

@@ -4,6 +4,7 @@
  * A small network, so that frames meet state often: base stations and gateways over IPv4 and IPv6, some behind VLAN tags,
  * some with PDU Session Containers, UEs with one or both families, services, apps, protected prefixes, a pinger.
  */
+import type { Outlet } from "../../dataplane/steering.ts";
 import type { Random } from "../packets/prng.ts";
 import { addressOf } from "./read.ts";
 import type { ModelConfig, ModelRule } from "./state.ts";
@@ -38,6 +39,20 @@ export const apps = {
   many: ["10.60.0.20", "10.60.0.21", "10.60.0.22"],
 };
 
+/** Where outputs lead. The last one never answers. */
+const ends = { at: "10.60.0.77", at6: "2001:db8:60::77", silent: "10.60.0.99" };
+
+/** What UEs ask for, of whom, and who answers. */
+export const names = [
+  "shop.example.com",
+  "a.b",
+  `${"x".repeat(63)}.${"y".repeat(63)}.${"z".repeat(63)}.${"w".repeat(61)}`,
+];
+export const resolvers = ["198.51.100.53", "198.51.100.54"];
+export const resolver6 = "2001:db8:53::53";
+export const nameServer = { address: "10.60.0.1", port: 53 };
+export const nameServer6 = { address: "2001:db8:60::1", port: 5353 };
+
 export const services = {
   web: "203.0.113.80",
   dns: "203.0.113.53",
@@ -50,6 +65,12 @@ export const services = {
   other6: "2001:db8:81::9",
   protected: "192.0.2.5",
   many: "203.0.114.200",
+  whole: "203.0.113.101",
+  whole6: "2001:db8:80::101",
+  out: "203.0.113.102",
+  treated: "203.0.113.103",
+  treated6: "2001:db8:80::103",
+  down: "203.0.113.104",
 };
 
 export const pingTarget = "203.0.113.10";
@@ -141,6 +162,73 @@ export const widerRules: ModelRule[] = [
   }),
 ];
 
+const mirror = { uplink: { port: "tap0", form: "as-is" }, downlink: { port: "tap0", form: "decapsulated" } } as const;
+const outputs: Outlet[] = [
+  { port: "out0" },
+  { port: "out0", vlan: 300 },
+  { port: "out0", mac: "02:aa:00:00:00:01" },
+  { port: "out0", mac: "02:aa:00:00:00:01", sourceMac: "02:bb:00:00:00:01", vlan: 7 },
+  { port: "out0", address: ends.at },
+  { port: "out0", address: ends.silent },
+  { port: "out0", tunnel: { type: "gre", destination: ends.at } },
+  { port: "out0", vlan: 9, tunnel: { type: "gre", source: "10.60.0.9", destination: ends.at } },
+  { port: "out0", tunnel: { type: "gre", destination: ends.at6 } },
+  { port: "out0", tunnel: { type: "gtp-u", destination: ends.at } },
+  { port: "out0", vlan: 300, tunnel: { type: "gtp-u", source: "10.60.0.9", destination: ends.at } },
+  { port: "out0", tunnel: { type: "gtp-u", destination: ends.at6 } },
+  { port: "out0", tunnel: { type: "gtp-u", source: "2001:db8:60::9", destination: ends.at6 } },
+  { port: "out0", tunnel: { type: "gtp-u", destination: ends.silent } },
+];
+
+/** Rules that send packets elsewhere, copy them, or are for one direction: some of them, in any order. */
+export function directedRules(r: Random): ModelRule[] {
+  const whole = r.oneIn(6) ? ("route" as const) : ("forward" as const);
+  const output = () => r.pick(outputs);
+  const treatment = r.pick([{ mirror }, { mirror: mirror.uplink }, { mirror: { downlink: mirror.downlink } }]);
+  const tunnelled = r.pick(outputs.slice(9));
+  const some: Partial<ModelRule>[] = [
+    { match: { destination: [`${services.whole}/32`] }, action: "forward", output: output() },
+    {
+      match: { destination: [`${services.whole6}/128`] },
+      action: whole,
+      output: whole === "route" ? tunnelled : output(),
+    },
+    { match: { destination: [`${services.out}/32`] }, action: "route", output: output() },
+    { match: { destination: [`${services.out}/32`], protocol: [17] }, action: "route", output: output(), treatment },
+    { match: { destination: ["2001:db8:80::/120"] }, action: "route", output: output() },
+    { match: { destination: [`${services.treated}/32`] }, action: "pass", treatment },
+    { match: { destination: [`${services.treated6}/128`] }, action: "pass", treatment },
+    {
+      match: { destination: [`${services.any}/32`], protocol: [6] },
+      endpoints: [{ address: apps.any }],
+      treatment: { mirror: mirror.downlink },
+    },
+    { match: { destination: [`${services.down}/32`], direction: "downlink" }, action: "drop" },
+    { match: { destination: [`${services.down}/32`], direction: "uplink" }, action: "forward", output: output() },
+    { match: { destination: [`${services.other}/32`], direction: "downlink" }, action: "forward", output: output() },
+    { match: { destination: ["2001:db8:81::/48"], direction: "downlink" }, action: "route", output: output() },
+    { match: { destination: ["203.0.113.96/28"], direction: "downlink", protocol: [17] }, action: "pass" },
+    { match: { direction: "uplink", protocol: [1, 58] }, action: "pass", treatment },
+    { match: { direction: "downlink", protocol: [1], dscp: [[0, 10]] }, action: "route" },
+    { match: { direction: "uplink", teid: [[0x100, 0x102]], destination: ["203.0.113.0/24"] }, action: "route" },
+    { match: { direction: "downlink", teid: [[0x103, 0x104]], qfi: [[1, 9]], family: 4 }, action: "drop" },
+    {
+      match: { direction: "downlink", baseStation: ["198.18.1.10/32"], sourcePorts: [[40002, 40003]] },
+      action: "drop",
+    },
+    {
+      match: { direction: "uplink", destinationPorts: [[53, 53]], destination: [`${resolvers[0]}/32`] },
+      action: "drop",
+    },
+    { match: { destination: [`${resolvers[1]}/32`], dscp: [[40, 50]] }, action: "pass" },
+    { match: { direction: "downlink", destination: [`${services.treated}/32`], dscp: [[10, 50]] }, action: "drop" },
+  ];
+  return some
+    .map((one, i) => rule(100 + i, 100 + i, one))
+    .filter(() => !r.oneIn(3))
+    .sort(() => (r.oneIn(4) ? -1 : 0));
+}
+
 const hop = (n: number) => ({ destination: Uint8Array.of(2, 9, 9, 9, 9, n), source: Uint8Array.of(2, 8, 8, 8, 8, n) });
 
 export const cookie = Uint8Array.of(0x6f, 0x66, 0x72, 0x61, 0x6d, 0x70, 1, 2);
@@ -162,6 +250,17 @@ export function config(r: Random): ModelConfig {
       : { target4: addressOf(pingTarget), target6: addressOf(pingTarget6), id: 0x4f52, cookie },
     slowPort: !r.oneIn(4),
     nextHops: [hop(1), hop(2), hop(3)],
+    ways: {
+      mac: "02:06:06:06:06:06",
+      mtu: r.pick([1500, 1500, 1400, 9000]),
+      source4: "10.60.0.1",
+      source6: "2001:db8:60::1",
+      nextHop: "02:05:05:05:05:05",
+      silent: ends.silent,
+    },
+    mirrors: !r.oneIn(4),
+    names: r.oneIn(3) ? undefined : { names, server: nameServer, ...(!r.oneIn(4) && { server6: nameServer6 }) },
+    silent: r.oneIn(6),
   };
 }
 
@@ -169,15 +268,15 @@ export function config(r: Random): ModelConfig {
 export function population(r: Random): Ue[] {
   const calm = !r.oneIn(3);
   return Array.from({ length: 7 }, (_, i) => {
-    const v6outside = r.oneIn(4);
-    const of = (list: string[]) => r.pick(list.filter((text) => text.includes(":") === v6outside));
+    const [v6outside, both] = [r.oneIn(4), r.oneIn(6)];
+    const of = (list: string[], v6: boolean) => r.pick(list.filter((text) => text.includes(":") === v6));
     const family = r.below(4);
     return {
       v4: family === 3 ? undefined : `10.45.0.${i + 1}`,
       v6: family === 3 || family === 2 ? `2001:db8:45:${i + 1}::${r.below(3) + 1}` : undefined,
       tunnels: Array.from({ length: 3 }, (_, n) => ({
-        gateway: of(gateways),
-        station: of(stations),
+        gateway: of(gateways, v6outside !== (both && n === 1)),
+        station: of(stations, v6outside !== (both && n === 1)),
         up: 0x100 + i + n * 16,
         down: r.oneIn(3) ? 0x100 + i + n * 16 : 0x200 + i + n * 16,
       })),

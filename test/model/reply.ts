@@ -7,16 +7,15 @@
 
 import type { Endpoint, Range, SteeringRule } from "../../dataplane/steering.ts";
 import { concat, get16, sum16, toHex, u16, u32 } from "../packets/bytes.ts";
+import { enterFlow, flowKey, followFragment, newFlow, type Oracle, QUERY, replyKey, SLOW, slowFrame } from "./flow.ts";
 import { sessionName, UPLINK, usableSlot } from "./learn.ts";
+import { copied } from "./leave.ts";
 import { familyOf, nextHopOf, prefixOf } from "./match.ts";
 import { addressOf, emptyPacket, inPrefix, mapped, type Packet, readInner } from "./read.ts";
 import { type Bearer, count, type Flow, type Outcome, type State } from "./state.ts";
 import { clampMss, translate, translateQuote } from "./translate.ts";
-import { enterFlow, flowKey, type Oracle, SLOW, slowFrame } from "./uplink.ts";
 
 export interface ReplyOracle extends Oracle {
-  /** IPv4 identification of the outer header. */
-  outerId(l3: number): number;
   /** UDP checksum over IPv6. */
   outerChecksum(udp: number): number;
   /** UDP source port where the gateway spreads its own. */
@@ -176,6 +175,7 @@ function sendReply(
   }
   bearer.injectedAt = ++state.clock;
   session.injected.add(session.bearers.indexOf(bearer));
+  copied(state, flow, "downlink");
   const frame = encapsulate(bearer, ip, oracle, flow, quoted !== undefined);
   return { verdict: "redirect", frame, counter: "reply_downlink" };
 }
@@ -199,7 +199,8 @@ function quotedFlow(state: State, p: Packet): { flow: Flow; protocol: number; ow
   const identifier = get16(frame, ports + 4);
   const first = echo ? identifier : get16(frame, ports);
   const second = echo ? identifier : get16(frame, ports + 2);
-  const flow = state.flows.get(flowKey(to, from, second, first, protocol, true));
+  const asked = protocol === 17 ? state.flows.get(flowKey(to, from, second, first, QUERY, true)) : undefined;
+  const flow = state.flows.get(flowKey(to, from, second, first, protocol, true)) ?? asked;
   return flow?.action === "reply" ? { flow, protocol, own: to === p.remote } : undefined;
 }
 
@@ -240,22 +241,16 @@ function appSpeaksFirst(state: State, p: Packet, oracle: Oracle): boolean {
   const t = state.tunnels.get(own.key);
   const [gateway = "", teid = "0", link = "0"] = own.key.split("/");
   const flow: Flow = {
+    ...newFlow(state, session),
     source: session.baseStation,
     destination: t?.endpoint ?? gateway,
     teid: Number(teid),
     link: Number(link),
     action: "take",
-    fin: false,
-    rst: false,
     service: rule.service,
-    generation: state.generation,
-    session,
-    epoch: session.epoch,
-    bearer: 0,
-    packets: 0,
+    treated: rule.treatment !== undefined,
     translated: p.remote,
     translatedPort: p.remotePort,
-    translatedUePort: 0,
     nextHop: nextHopOf(state.config, endpoint.address),
     rule: rule.id,
   };
@@ -272,16 +267,13 @@ export function reply(state: State, frame: Uint8Array, oracle: ReplyOracle): Out
     if (!about) return drop(p, "drop_no_flow");
     return sendReply(state, p, about.flow, oracle, about);
   }
-  let key = flowKey(p.remote, p.ue, p.remotePort, p.uePort, p.protocol, true);
-  const fragment = `reply/${p.remote}/${p.ue}/${p.id}/${p.protocol}`;
-  if (p.fragment === "first") state.fragments.set(fragment, { flow: key, outer: "pass" });
-  if (p.fragment === "later") {
-    const first = state.fragments.get(fragment);
-    if (!first?.flow) return drop(p, "drop_fragment");
-    key = first.flow;
+  if (!followFragment(state, p, "reply")) return drop(p, "drop_fragment");
+  let flow = state.flows.get(replyKey(p));
+  if (!flow && p.protocol === 17) {
+    flow = state.flows.get(replyKey({ ...p, protocol: QUERY }));
+    if (flow) state.waiting = "no";
   }
-  let flow = state.flows.get(key);
-  if (!flow && appSpeaksFirst(state, p, oracle)) flow = state.flows.get(key);
+  if (!flow && appSpeaksFirst(state, p, oracle)) flow = state.flows.get(replyKey(p));
   if (flow?.action !== "reply") return drop(p, "drop_no_flow");
   return sendReply(state, p, flow, oracle);
 }

@@ -7,13 +7,23 @@
  * Addresses are 32 hexadecimal digits, IPv4 as ::ffff:a.b.c.d; IPv6 sessions are named by their /64 with zeros behind.
  * All numbers are in host order.
  */
-import type { SteeringRule } from "../../dataplane/steering.ts";
+import type { Names, Outlet, SteeringRule } from "../../dataplane/steering.ts";
 
 export type Address = string;
 export type Port = "access" | "core" | "return";
 
 /** Rules are plain data; what they mean, the model reads for itself (match.ts). */
 export type ModelRule = SteeringRule;
+
+/** Where an output leads. */
+export interface ModelWay {
+  mac: string;
+  mtu: number;
+  /** The appliance's address there. */
+  source: string;
+  /** MAC address of the next hop; absent where there is none, or it does not answer. */
+  nextHop?: string;
+}
 
 export interface ModelConfig {
   /** Frames without tunnels (ethernet.ts). */
@@ -32,6 +42,13 @@ export interface ModelConfig {
   /** A control plane holds the slow port. */
   slowPort: boolean;
   nextHops: { destination: Uint8Array; source: Uint8Array }[];
+  /** Of every output; the next hop at the address `silent` never answers. */
+  ways?: Omit<ModelWay, "source" | "nextHop"> & { source4: string; source6: string; nextHop: string; silent: string };
+  /** The mirrors' adapters are there. */
+  mirrors?: boolean;
+  names?: Names;
+  /** The name server has not answered what was asked long ago. */
+  silent?: boolean;
 }
 
 export type BearerState = "free" | "live" | "stale" | "draining";
@@ -106,7 +123,7 @@ export interface Flow {
   destination: Address;
   teid: number;
   link: number;
-  action: "pass" | "take" | "route" | "reply" | "drop" | "forward";
+  action: "pass" | "take" | "route" | "reply" | "drop" | "forward" | "through";
   fin: boolean;
   rst: boolean;
   service: number;
@@ -119,6 +136,12 @@ export interface Flow {
   translatedPort: number;
   translatedUePort: number;
   nextHop: number;
+  /** In place of the next hop. */
+  output?: { outlet: Outlet; whole: boolean };
+  /** Its service may ask for more than its action. */
+  treated?: boolean;
+  /** Decided on a packet of the core. */
+  begun?: boolean;
   qfi?: number;
   /** Decided with this DSCP and QFI. */
   decidedWith?: string;
@@ -130,8 +153,8 @@ export interface Flow {
 }
 
 export interface FragmentNote {
-  /** Inner: the flow's key. */
-  flow?: string;
+  /** Inner: of the first one. */
+  ports?: { ue: number; remote: number };
   outer: "pass" | "slow";
 }
 
@@ -150,6 +173,8 @@ export interface State {
   /** Order of events, instead of time. */
   clock: number;
   counters: Map<string, number>;
+  /** Has the name server been asked, and not answered yet? Long ago, it is silent. */
+  waiting: "no" | "lately" | "long";
 }
 
 export function newState(config: ModelConfig, rules: ModelRule[] = []): State {
@@ -166,6 +191,7 @@ export function newState(config: ModelConfig, rules: ModelRule[] = []): State {
     freeIndexes: [],
     clock: 1,
     counters: new Map(),
+    waiting: config.silent ? "long" : "no",
   };
 }
 

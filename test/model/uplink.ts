@@ -1,236 +1,77 @@
 /**
  * What must happen to a frame from the base stations?
  */
-import { concat, get16, toHex, u16 } from "../packets/bytes.ts";
+import { get16, toHex } from "../packets/bytes.ts";
+import { decide, decideAlone, decidedBy, mayMatch, treats } from "./decide.ts";
+import {
+  bucket,
+  current,
+  flowKey,
+  forgetFlow,
+  isPortless,
+  keepsTunnel,
+  type Oracle,
+  SLOW,
+  sameTunnel,
+  setTunnel,
+  slowFrame,
+  staysItself,
+  upKey,
+} from "./flow.ts";
 import { errorIndication, halfOf, isBound, isOwn, keyOf, sessionName, usableSlot } from "./learn.ts";
-import { endpointOf, familyOf, nextHopOf, prefixOf, qfiOf, ruleMatches, signallingMatches } from "./match.ts";
+import { copied, deliver, leaveBy, overheadOf } from "./leave.ts";
+import { ruleMatches, signallingMatches } from "./match.ts";
+import { isNamed, takeQuery } from "./names.ts";
 import { type Owner, ownTunnel } from "./owner.ts";
-import { addressOf, inPrefix, isMapped, mapped, type Packet, readInner, readOuter } from "./read.ts";
-import { count, type Flow, type Outcome, type Session, type State, type Tunnel } from "./state.ts";
+import { inPrefix, mapped, type Packet, readInner, readOuter } from "./read.ts";
+import { count, type Flow, type Outcome, type State, type Tunnel } from "./state.ts";
 import { clampMss, translate, translateQuote } from "./translate.ts";
 
-/** What the model may ask about the kernel's answer: numbers that are free to choose. */
-export interface Oracle {
-  /** The UE's port as the app sees it, when its own is taken there already. */
-  otherPort(): number;
-}
-
-export const SLOW = { hold: 1, fragment: 4, tooBig: 7, innerFragment: 8 };
 const reasons = { taken: 0, unknown: 1, notTaken: 2 };
 const SYN = 2;
-
-/** The header before each frame on the slow port: little endian, see struct slow_header. */
-export function slowFrame(op: number, frame: Uint8Array, session = 0, epoch = 0, sequence = 0, reason = 0): Uint8Array {
-  const words = new Uint8Array(16);
-  const view = new DataView(words.buffer);
-  [session, epoch, sequence, reason].forEach((value, i) => {
-    view.setUint32(i * 4, value, true);
-  });
-  return concat(new Uint8Array(12).fill(2), u16(0x88b5), Uint8Array.of(op, 0), words, frame);
-}
-
-export const flowKey = (
-  remote: string,
-  ue: string,
-  remotePort: number,
-  uePort: number,
-  protocol: number,
-  reply: boolean,
-) => `${remote}/${ue}/${remotePort}/${uePort}/${protocol}/${reply ? "reply" : "up"}`;
-const upKey = (p: Packet) => flowKey(p.remote, p.ue, p.remotePort, p.uePort, p.protocol, false);
-const current = (flow: Flow) => flow.session.epoch === flow.epoch;
-const isPortless = (protocol: number) => protocol === 1 || protocol === 58;
-
-const sameTunnel = (flow: Flow, p: Packet) =>
-  flow.teid === p.teid && flow.link === p.link && flow.source === p.source && flow.destination === p.destination;
-
-function setTunnel(flow: Flow, p: Packet): void {
-  flow.source = p.source;
-  flow.destination = p.destination;
-  flow.teid = p.teid;
-  flow.link = p.link;
-}
-
-/**
- * Could any rule care about this destination? Coarser than the rules: what it says no to is read no further. Prefixes are
- * told apart by their first 16 (IPv4) or 32 (IPv6) bits, single addresses also by the sum without carry of their 16 bit
- * groups.
- */
-const wanted = (state: State, p: Packet) =>
-  state.rules.some((rule) => {
-    const { destination, message } = rule.match;
-    const family = familyOf(rule);
-    if (rule.action === "pass" || (message && !message.some(([low, high]) => low <= 255 && high >= 255))) return false;
-    if (!destination) return family === undefined || family === p.innerVersion;
-    return destination
-      .map(prefixOf)
-      .some(
-        (one) =>
-          isMapped(one.address) === (p.innerVersion === 4) &&
-          inPrefix(p.remote, bucket(one)) &&
-          (one.bits < 128 || groupSum(p.remote) === groupSum(one.address)),
-      );
-  });
-
-const bucket = (prefix: { address: string; bits: number }) => ({
-  address: prefix.address,
-  bits: Math.min(prefix.bits, isMapped(prefix.address) ? 112 : 32),
-});
-
-function groupSum(address: string): number {
-  const digits = isMapped(address) ? address.slice(24) : address;
-  return (digits.match(/.{4}/g) ?? []).reduce((sum, group) => sum ^ Number.parseInt(group, 16), 0);
-}
-
-export function forgetFlow(state: State, key: string, flow: Flow): void {
-  const [, ue = "", , , protocol = "0", way] = key.split("/");
-  const twin = flowKey(flow.translated, ue, flow.translatedPort, flow.translatedUePort, Number(protocol), way === "up");
-  if (flow.action !== "pass" && flow.action !== "drop") state.flows.delete(twin);
-  if (state.flows.delete(key) && current(flow) && flow.session.flows > 0) flow.session.flows--;
-}
-
-/** Enters both ways; false when there is no room. */
-export function enterFlow(state: State, p: Packet, flow: Flow, session: Session, oracle: Oracle): boolean {
-  const key = upKey(p);
-  flow.translatedUePort = p.uePort;
-  let uePort = p.uePort;
-  const backKey = () => flowKey(flow.translated, p.ue, flow.translatedPort, uePort, p.protocol, true);
-  const other = state.flows.get(backKey());
-  if (
-    other &&
-    current(other) &&
-    !(other.translated === p.remote && other.translatedPort === p.remotePort && other.translatedUePort === p.uePort)
-  ) {
-    if (![1, 6, 17, 58].includes(p.protocol)) return false;
-    uePort = oracle.otherPort();
-    if (uePort < 0x8000) throw new Error(`port ${uePort} for a second flow is not above 32767`);
-  }
-  const reply: Flow = {
-    ...flow,
-    action: "reply",
-    translated: p.remote,
-    translatedPort: p.remotePort,
-    translatedUePort: p.uePort,
-    qfi: p.psc ? (p.psc[2] ?? 0) & 0x3f : undefined,
-  };
-  // An ICMP identifier stands for both ports.
-  flow.translatedUePort = uePort;
-  state.flows.set(backKey(), reply);
-  if (!state.flows.has(key)) session.flows++;
-  state.flows.set(key, flow);
-  return true;
-}
-
-/** What a decision depends on while there are rules about it, but for what tells flows apart. */
-const decidedBy = (state: State, p: Packet): string =>
-  [
-    state.rules.some(({ match }) => match.dscp) ? p.dscp : "",
-    state.rules.some(({ match }) => match.qfi) ? qfiOf(p) : "",
-  ].join();
-
-/** Undefined when the flow was entered to be taken, else the name it passes or is dropped with. */
-function decide(state: State, p: Packet, t: Tunnel, oracle: Oracle, running: boolean): string | undefined {
-  const half = halfOf(t, p);
-  if (half === undefined || half.session.epoch !== half.epoch) return "pass_unproven";
-  const { session } = half;
-  const { config } = state;
-  if (p.fragment === "later" || p.icmpOther !== undefined) return "pass_no_rule";
-  const rule = state.rules.find((candidate) => ruleMatches(candidate, p));
-  const endpoint = rule?.action === "take" ? endpointOf(rule, p) : undefined;
-  let action = rule?.action === "take" && !endpoint ? "pass" : (rule?.action ?? "pass");
-  // A connection is taken from its SYN on; one that passed when it began goes on passing.
-  const midway = p.protocol === 6 && (p.tcpFlags & 0x17) !== SYN && action !== "drop";
-  if (midway && !running) return "pass_mid_connection";
-  const kept = midway && action !== "pass";
-  if (midway) action = "pass";
-  const flow: Flow = {
-    source: p.source,
-    destination: p.destination,
-    teid: p.teid,
-    link: p.link,
-    action: "pass",
-    fin: false,
-    rst: false,
-    service: 0,
-    generation: state.generation,
-    session,
-    epoch: session.epoch,
-    bearer: 0,
-    packets: 0,
-    translated: "",
-    translatedPort: 0,
-    translatedUePort: 0,
-    nextHop: 0,
-    rule: 0,
-    decidedWith: decidedBy(state, p),
-    running: kept,
-  };
-  const remember = () => {
-    if (session.flows >= config.ueFlows) return;
-    if (!state.flows.has(upKey(p))) session.flows++;
-    state.flows.set(upKey(p), flow);
-  };
-  if (rule === undefined || action === "pass") {
-    remember();
-    return "pass_no_rule";
-  }
-  if (config.mode !== "offload") return "pass_observe";
-  flow.action = action;
-  if (action === "drop") {
-    remember();
-    return "drop_rule";
-  }
-  if (rule.action === "take" && ![1, 6, 17, 58].includes(p.protocol)) return "pass_no_rule";
-  if (session.aside) return "pass_aside";
-  if (usableSlot(session) === undefined) {
-    if (!config.slowPort) return "pass_aside";
-    session.wanted = true;
-  }
-  if (session.flows >= config.ueFlows) {
-    count(state, "note_full");
-    return "pass_table_full";
-  }
-  flow.service = rule.service;
-  flow.rule = rule.id;
-  flow.nextHop = endpoint ? nextHopOf(config, endpoint.address) : 0;
-  // A bearer that belongs to this uplink, else the first.
-  for (const slot of [1, 2]) {
-    const b = session.bearers[slot];
-    if (b?.state === "live" && b.epoch === session.epoch && b.pairTeid === p.teid) flow.bearer = slot;
-  }
-  flow.translated = endpoint ? addressOf(endpoint.address) : p.remote;
-  flow.translatedPort = endpoint?.port && !isPortless(p.protocol) ? endpoint.port : p.remotePort;
-  return enterFlow(state, p, flow, session, oracle) ? undefined : "pass_table_full";
-}
 
 const pass = (p: Packet, counter: string): Outcome => ({ verdict: "redirect", frame: p.frame, counter });
 const dropped = (p: Packet): Outcome => ({ verdict: "drop", frame: p.frame, counter: "drop_rule" });
 /** By this name. */
 const stay = (p: Packet, counter: string): Outcome => (counter === "drop_rule" ? dropped(p) : pass(p, counter));
 
-/** Ethernet toward the next hop, then the T-PDU without whatever follows it. */
-function take(state: State, p: Packet, flow: Flow, quoted?: { protocol: number }): Outcome {
+/** What becomes of a packet of a flow that is not only passed. */
+function take(state: State, p: Packet, flow: Flow, oracle: Oracle, quoted?: { protocol: number }): Outcome {
   flow.packets++;
   const frame = p.frame.slice();
   const ip = frame.subarray(p.inner, p.inner + p.innerLength);
   const l4 = p.l4 - p.inner;
-  if (p.protocol === 6 && p.fragment !== "later") {
+  if (p.protocol === 6 && p.fragment !== "later" && !quoted) {
     if (p.tcpFlags & 1) flow.fin = true;
     if (p.tcpFlags & 4) flow.rst = true;
-    const overhead = p.ethernet ? 0 : p.v6 ? 64 : 44;
-    const limit = state.config.mtuAccess - overhead - (p.innerVersion === 6 ? 60 : 40);
+    const limit = keepsTunnel(flow.action) ? Number.POSITIVE_INFINITY : mssLimit(state, p, flow);
     if (p.tcpFlags & SYN && clampMss(ip, l4, limit)) count(state, "note_mss_clamped");
+  }
+  const leaves = (left: Outcome): Outcome => {
+    if (left.verdict === "redirect") copied(state, flow, "uplink");
+    return left;
+  };
+  if (flow.action === "through") return leaves(pass(p, "pass_treated"));
+  if (flow.action === "forward") {
+    if (!flow.output) throw new Error("what is forwarded has an output");
+    return leaves(leaveBy(state, frame, p.l3, flow.output, "take_forwarded", oracle));
   }
   if (flow.action === "take") {
     if (quoted) translateQuote(ip, p, l4, flow, true, quoted.protocol);
     const whole = p.fragment !== "later" && !quoted;
     translate(ip, { innerVersion: p.innerVersion, protocol: p.protocol, l4: whole ? l4 : undefined }, flow, true);
   }
-  const hop = state.config.nextHops[flow.nextHop];
-  if (!hop) throw new Error(`no next hop ${flow.nextHop}`);
-  const type = u16(p.innerVersion === 6 ? 0x86dd : 0x0800);
-  const counter = flow.action === "route" ? "take_routed" : "take_uplink";
-  return { verdict: "redirect", frame: concat(hop.destination, hop.source, type, ip), counter };
+  return leaves(deliver(state, p, ip, flow, flow.action === "route" ? "take_routed" : "take_uplink", oracle));
+}
+
+/** The largest segment that fits the access side, and GRE where the packet is routed into that. */
+function mssLimit(state: State, p: Packet, flow: Flow): number {
+  const headers = p.innerVersion === 6 ? 60 : 40;
+  const overhead = p.ethernet ? 0 : p.v6 ? 64 : 44;
+  const limit = state.config.mtuAccess - overhead - headers;
+  const tunnel = flow.action === "route" && flow.output ? overheadOf(flow.output.outlet) : 0;
+  if (!tunnel) return limit;
+  return Math.min(limit, Math.max(88, (state.config.ways?.mtu ?? 0) - tunnel - headers));
 }
 
 /** The flow that an ICMP error of the UE is about, and the quoted packet's protocol. */
@@ -254,13 +95,13 @@ function quotedFlow(state: State, p: Packet): { flow: Flow; protocol: number } |
     ? flowKey(from, to, identifier, identifier, protocol, false)
     : flowKey(from, to, get16(frame, ports), get16(frame, ports + 2), protocol, false);
   const flow = state.flows.get(key);
-  if (!flow || !current(flow) || (flow.action !== "take" && flow.action !== "route") || !sameTunnel(flow, p))
+  if (!flow || !current(flow) || !["take", "route", "forward"].includes(flow.action) || !sameTunnel(flow, p))
     return undefined;
   return { flow, protocol };
 }
 
-function takeError(state: State, p: Packet, flow: Flow, protocol: number): Outcome {
-  if (p.innerVersion === 4 || flow.action === "route") return take(state, p, flow, { protocol });
+function takeError(state: State, p: Packet, flow: Flow, protocol: number, oracle: Oracle): Outcome {
+  if (p.innerVersion === 4 || flow.action !== "take") return take(state, p, flow, oracle, { protocol });
   // ICMPv6 covers the addresses too: the quote first, then address and checksum as for any ICMPv6 message.
   const frame = p.frame.slice();
   const ip = frame.subarray(p.inner, p.inner + p.innerLength);
@@ -269,15 +110,15 @@ function takeError(state: State, p: Packet, flow: Flow, protocol: number): Outco
   const keep = { ...flow, translatedUePort: get16(ip, l4 + 4) };
   translate(ip, { innerVersion: 6, protocol: 58, l4 }, keep, true);
   flow.packets++;
-  const hop = state.config.nextHops[flow.nextHop];
-  if (!hop) throw new Error(`no next hop ${flow.nextHop}`);
-  return { verdict: "redirect", frame: concat(hop.destination, hop.source, u16(0x86dd), ip), counter: "take_uplink" };
+  copied(state, flow, "uplink");
+  return deliver(state, p, ip, flow, "take_uplink", oracle);
 }
 
 const fragmentKey = (p: Packet) => `inner/${p.ue}/${p.remote}/${p.id}/${p.protocol}`;
 /** A first inner fragment shows where the later ones belong. */
-function rememberFirst(state: State, p: Packet, flow: string): void {
-  if (p.fragment === "first") state.fragments.set(fragmentKey(p), { flow, outer: "pass" });
+function rememberFirst(state: State, p: Packet): void {
+  const ports = { ue: p.uePort, remote: p.remotePort };
+  if (p.fragment === "first") state.fragments.set(fragmentKey(p), { ports, outer: "pass" });
 }
 
 const outerKey = (p: Packet) => `outer/${p.source}/${p.destination}/${p.id}/${p.link}`;
@@ -294,7 +135,7 @@ function outerFragment(state: State, p: Packet): Outcome {
         reason = reasons.unknown;
       } else if (p.innerVersion !== 0) {
         const interesting =
-          wanted(state, p) || state.config.protect.some((prefix) => inPrefix(p.remote, bucket(prefix)));
+          mayMatch(state, p) || state.config.protect.some((prefix) => inPrefix(p.remote, bucket(prefix)));
         const t = state.tunnels.get(keyOf(p, true));
         if (interesting && (!t || !isBound(t, p) || (isOwn(t, p) && !halfOf(t, p)?.candidate))) outer = "slow";
       }
@@ -315,7 +156,7 @@ function dropProtected(p: Packet): Outcome {
 }
 
 /** The flow's known answer; else ask the tunnel: about a flow that runs on, or a new one. */
-function knownFlow(state: State, p: Packet, key: string): Outcome | "running" | undefined {
+function knownFlow(state: State, p: Packet, key: string, oracle: Oracle): Outcome | "running" | undefined {
   const flow = p.icmpOther === undefined ? state.flows.get(key) : undefined;
   if (!flow) return undefined;
   if (!current(flow)) {
@@ -326,25 +167,38 @@ function knownFlow(state: State, p: Packet, key: string): Outcome | "running" | 
   const current_ = flow.generation === state.generation;
   const fresh = current_ && flow.decidedWith === decidedBy(state, p);
   const syn = p.protocol === 6 && p.fragment === "none" && (p.tcpFlags & 0x12) === SYN;
-  if (flow.action === "pass" || flow.action === "drop") {
-    if ((fresh && !(syn && flow.running)) || p.fragment === "later") {
-      rememberFirst(state, p, key);
+  if (staysItself(flow.action)) {
+    const same = (fresh && !(syn && flow.running)) || p.fragment === "later";
+    if (!same) {
+      forgetFlow(state, key, flow);
+      return syn ? undefined : "running";
+    }
+    if (flow.action !== "through") {
+      rememberFirst(state, p);
       return stay(p, flow.action === "drop" ? "drop_rule" : "pass_no_rule");
     }
-    forgetFlow(state, key, flow);
-    return syn ? undefined : "running";
   }
   if (syn && (!current_ || flow.fin || flow.rst)) {
     forgetFlow(state, key, flow);
     return undefined;
   }
   if (state.config.mode !== "offload") return undefined;
-  if (flow.session.aside && usableSlot(flow.session) === undefined) {
+  if (!keepsTunnel(flow.action) && flow.session.aside && usableSlot(flow.session) === undefined) {
     forgetFlow(state, key, flow);
     return pass(p, "pass_aside");
   }
-  rememberFirst(state, p, key);
-  return take(state, p, flow);
+  rememberFirst(state, p);
+  return take(state, p, flow, oracle);
+}
+
+/** What is no part of a flow of its own: a later fragment, an ICMP error. */
+function beside(state: State, p: Packet): { alone: Flow } | string {
+  if (state.config.mode !== "offload") return "pass_no_rule";
+  const directed = state.rules.some(({ match }) => match.direction);
+  const rule = state.rules.find((candidate) => ruleMatches(candidate, p));
+  if (!rule || (p.fragment === "later" && !directed)) return "pass_no_rule";
+  if (rule.match.direction && treats(rule)) return decideAlone(state, p, rule);
+  return p.fragment !== "later" && rule.action === "drop" ? "drop_rule" : "pass_no_rule";
 }
 
 /** From the inner packet on; a frame without a tunnel is read in ethernet.ts. */
@@ -356,50 +210,72 @@ export function uplinkPacket(state: State, p: Packet, oracle: Oracle, owner: Own
   if (offload && state.config.protect.some((prefix) => inPrefix(p.remote, prefix))) {
     return dropProtected(p);
   }
-  const mayMatch = wanted(state, p);
+  const wanted = mayMatch(state, p);
+  const named = isNamed(state, p);
   let running = false;
-  if (mayMatch) {
+  if (wanted && !named) {
     if (!readInner(p, true)) return asIs("pass_inner_malformed");
-    let key = upKey(p);
     if (p.fragment === "later") {
-      const first = state.fragments.get(fragmentKey(p));
-      if (!first?.flow) {
+      const first = state.fragments.get(fragmentKey(p))?.ports;
+      if (!first) {
         if (!offload || !state.sessions.has(sessionName(p)) || !state.config.slowPort) return asIs("pass_no_rule");
         const held = slowFrame(SLOW.innerFragment, frame, 0, 0, 0, reasons.unknown);
         return { verdict: "redirect", frame: held, counter: "slow_inner_fragment" };
       }
-      key = first.flow;
+      p.uePort = first.ue;
+      p.remotePort = first.remote;
     }
-    const known = knownFlow(state, p, key);
+    const known = knownFlow(state, p, upKey(p), oracle);
     if (known === "running") running = true;
     else if (known) return known;
   }
-  const t = owner(state, p, mayMatch);
+  const t = owner(state, p, wanted || named);
   if (typeof t === "string") return asIs(t);
-  if (!mayMatch) return asIs("pass_no_rule");
-  if (p.icmpOther !== undefined) {
-    const about = offload ? quotedFlow(state, p) : undefined;
-    if (about) return takeError(state, p, about.flow, about.protocol);
-    const rule = offload && state.rules.find((candidate) => ruleMatches(candidate, p));
-    return rule && rule.action === "drop" ? dropped(p) : asIs("pass_no_rule");
+  if (named) {
+    const query = offload ? takeQuery(state, p, t, oracle) : "pass_observe";
+    if (typeof query === "string") return asIs(query);
+    return { ...take(state, p, query, oracle), counter: "take_dns" };
   }
-  if (p.fragment === "later") return asIs("pass_no_rule");
+  if (!wanted) return asIs("pass_no_rule");
+  return decided(state, p, t, oracle, running);
+}
+
+/** The packet is its UE's own, and a rule could match. */
+function decided(state: State, p: Packet, t: Tunnel, oracle: Oracle, running: boolean): Outcome {
+  const offload = state.config.mode === "offload";
+  const ends = (refused: string): Outcome => {
+    if (p.icmpOther === undefined) rememberFirst(state, p);
+    return stay(p, refused);
+  };
+  if (p.icmpOther !== undefined || p.fragment === "later") {
+    const about = p.icmpOther !== undefined && offload ? quotedFlow(state, p) : undefined;
+    if (about) return takeError(state, p, about.flow, about.protocol, oracle);
+    const aside = beside(state, p);
+    return typeof aside === "string" ? ends(aside) : takeAlone(state, p, aside.alone, oracle);
+  }
   const key = upKey(p);
   let flow = state.flows.get(key);
-  if (flow && flow.action !== "pass" && flow.action !== "drop" && !sameTunnel(flow, p)) setTunnel(flow, p);
-  if (!flow || flow.action === "pass" || flow.action === "drop") {
-    if (flow) forgetFlow(state, key, flow);
-    const refused = decide(state, p, t, oracle, running);
-    if (refused !== undefined) {
-      rememberFirst(state, p, key);
-      return stay(p, refused);
-    }
-    flow = state.flows.get(key);
-    if (!flow) return asIs("pass_table_full");
+  if (flow && staysItself(flow.action)) {
+    forgetFlow(state, key, flow);
+    flow = undefined;
   }
-  if (!offload) return asIs("pass_observe");
-  rememberFirst(state, p, key);
-  return take(state, p, flow);
+  if (flow && !sameTunnel(flow, p)) setTunnel(flow, p);
+  if (!flow) {
+    const refused = decide(state, p, t, oracle, running);
+    if (typeof refused === "string") return ends(refused);
+    if (refused) return takeAlone(state, p, refused.alone, oracle);
+    flow = state.flows.get(key);
+    if (!flow) return pass(p, "pass_table_full");
+  }
+  if (!offload) return pass(p, "pass_observe");
+  rememberFirst(state, p);
+  return take(state, p, flow, oracle);
+}
+
+/** By a rule for the uplink; nothing is remembered but where later fragments belong. */
+function takeAlone(state: State, p: Packet, flow: Flow, oracle: Oracle): Outcome {
+  rememberFirst(state, p);
+  return take(state, p, flow, oracle);
 }
 
 export function uplink(state: State, frame: Uint8Array, oracle: Oracle): Outcome {

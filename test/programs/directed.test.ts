@@ -25,6 +25,7 @@ import {
   rules,
   station,
   tcpUp,
+  toApp,
   ue,
   ue6,
   up,
@@ -227,6 +228,18 @@ test("B1: routed, a packet of either direction leaves its tunnel for the output,
   k.expect("core", down(otherDown()), { counter: "take_routed", verdict: "redirect", out: routed(otherDown()) });
   k.expect("access", up(otherUp()), { counter: "pass_no_rule" });
   assert.equal(k.flowsOf(1), [], "nothing is remembered");
+});
+
+test("B1: without an output, packets of either direction go to the apps' network", () => {
+  for (const treatment of [undefined, { mirror: { port: "tap0", form: "as-is" } } as const]) {
+    const k = open(only(20, "uplink", { action: "route", ...(treatment && { treatment }) }));
+    const goes = { counter: "take_routed", verdict: "redirect", notes: treatment ? ["note_mirrored"] : [] } as const;
+    k.setMirror(true);
+    k.expect("access", up(otherUp()), { ...goes, notes: [...goes.notes], out: toApp(1, otherUp()) });
+    k.setRules([only(20, "downlink", { action: "route", ...(treatment && { treatment }) })]);
+    k.expect("core", down(otherDown()), { ...goes, notes: [...goes.notes], out: toApp(1, otherDown()) });
+    k.setMirror(false);
+  }
 });
 
 test("observe mode meets none; IPv6 and plain Ethernet do", () => {

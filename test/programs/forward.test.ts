@@ -207,6 +207,13 @@ test("what is longer than the output takes ends by name; a SYN is told to be sho
   const k = open(forward({ port: "out0", tunnel: { type: "gre", destination: end } }, { action: "route" }));
   k.expect("access", up(long(1500 - 24 - 28)), { counter: "take_routed" });
   k.expect("access", up(long(1500 - 24 - 28 + 1)), { counter: "drop_too_big" });
+  for (const output of [{ port: "out0" }, { port: "out0", mac: "02:aa:00:00:00:01" }]) {
+    const plain = open(forward(output, { action: "route" }));
+    for (let n = 0; n < 2; n++) {
+      plain.expect("access", up(long(1500 - 28)), { counter: "take_routed" });
+      plain.expect("access", up(long(1500 - 28 + 1)), { counter: "drop_too_big" });
+    }
+  }
   const whole = open(forward({ port: "out0" }));
   whole.expect("access", up(long(1500 - 36 - 28)), goes);
   whole.expect("access", up(long(1500 - 36 - 28 + 1)), { counter: "drop_too_big" });

@@ -8,9 +8,9 @@
 #include "outlet.h"
 #include "translate.h"
 
-/* The frame, an Ethernet header and the inner packet, goes to the endpoint or the apps' network. `t`: 0 where the flow has
- * no treatment. `where`: data plane << 16 | COUNTER_* that it counts as. */
-INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t, __u32 where)
+/* The frame, an Ethernet header and the inner packet, goes to the endpoint or the apps' network. `mirror`: of the service, in
+ * this direction. `where`: data plane << 16 | COUNTER_* that it counts as. */
+INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, __u32 mirror, __u32 where)
 {
 	__u32 index = f->next_hop, length = p->inner_length;
 	struct next_hop *hop;
@@ -24,18 +24,18 @@ INLINE int deliver(struct xdp_md *ctx, struct packet *p, struct flow *f, const s
 	*(__u16 *)(data + 12) = p->inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	memcpy(data, hop->destination, 12);
 	ends_in(ctx, where >> 16, where & 0xffff, length);
-	int verdict = leave(ctx, hop->port, XDP_DROP, mirror_of(t, 0));
+	int verdict = leave(ctx, hop->port, XDP_DROP, mirror);
 	if (verdict != XDP_REDIRECT)
 		ends_in(ctx, where >> 16, COUNTER_DROP_REDIRECT, length);
 	return verdict;
 }
 
 /* The same; what has an output leaves by that. */
-INLINE int deliver_out(struct xdp_md *ctx, struct packet *p, struct flow *f, const struct treatment *t, __u32 where)
+INLINE int deliver_out(struct xdp_md *ctx, struct packet *p, struct flow *f, __u32 mirror, __u32 where)
 {
 	if (f->action == ACTION_ROUTE && f->flags & FLOW_TREATED && f->next_hop)
-		return leave_by(ctx, f->next_hop, 14, where, mirror_of(t, 0));
-	return deliver(ctx, p, f, t, where);
+		return leave_by(ctx, f->next_hop, 14, where, mirror);
+	return deliver(ctx, p, f, mirror, where);
 }
 
 #endif

@@ -11,6 +11,7 @@
 #include "begun.h"
 #include "chain.h"
 #include "classify.h"
+#include "deliver.h"
 #include "encapsulate.h"
 #include "ethernet.h"
 #include "meter.h"
@@ -166,7 +167,7 @@ GLOBAL int downlink_alone(struct xdp_md *ctx, struct packet *p, struct config *c
 		return -1;
 	__u32 service = f->service, action = f->action, length = p->inner_length;
 	const struct treatment *t = treatment_of(f);
-	if (action != ACTION_THROUGH && action != ACTION_DROP && !has_way(f->next_hop, action, p))
+	if (action != ACTION_THROUGH && action != ACTION_DROP && f->flags & FLOW_TREATED && !has_way(f->next_hop, action, p))
 		return pass_downlink(ctx, cfg, p, COUNTER_PASS_NO_WAY);
 	if (t && action != ACTION_DROP && !within_rate(t, service, 1, length))
 		return drop(ctx, COUNTER_DROP_RATE);
@@ -179,10 +180,9 @@ GLOBAL int downlink_alone(struct xdp_md *ctx, struct packet *p, struct config *c
 		return go_through(ctx, cfg, 0, t);
 	if (action == ACTION_FORWARD)
 		return forward(ctx, p, f->next_hop, mirror_of(t, 1));
-	__u32 index = f->next_hop;
 	if (!strip(ctx, p))
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
-	return leave_by(ctx, index, 14, DATAPLANE << 16 | COUNTER_TAKE_ROUTED, mirror_of(t, 1));
+	return deliver_out(ctx, p, f, mirror_of(t, 1), DATAPLANE << 16 | COUNTER_TAKE_ROUTED);
 }
 
 /* The same; a flow that the core begins is decided and entered before. Rules for the downlink alone come first where they

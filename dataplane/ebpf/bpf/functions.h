@@ -95,7 +95,7 @@ GLOBAL int end_uplink(struct xdp_md *ctx, struct packet *p, struct flow *f)
 
 	if (!s || (f->action != ACTION_TAKE && f->action != ACTION_ROUTE))
 		return drop(ctx, COUNTER_DROP_CHAIN_NO_FLOW);
-	return deliver_out(ctx, p, f, treatment_of(f), s->dataplane << 16 | taken_as(f));
+	return deliver_out(ctx, p, f, mirror_of(treatment_of(f), 0), s->dataplane << 16 | taken_as(f));
 }
 
 /* In the program of replies, not in one of its own behind a tail call: the kernel empties program arrays when the control

@@ -93,7 +93,7 @@ GLOBAL int take(struct xdp_md *ctx, struct config *cfg, struct packet *p, struct
 		return drop(ctx, COUNTER_DROP_TAKEN_MALFORMED);
 	if (vni)
 		return to_function(ctx, p, vni, flow_entropy(ports_up(p)) << 8, DATAPLANE << 16 | COUNTER_CHAIN_UPLINK);
-	return deliver_out(ctx, p, f, t, DATAPLANE << 16 | taken_as(f));
+	return deliver_out(ctx, p, f, mirror_of(t, 0), DATAPLANE << 16 | taken_as(f));
 }
 
 /* The address of a protected prefix, or GTP itself toward one. */
