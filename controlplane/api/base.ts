@@ -281,7 +281,9 @@ export async function createBase(options: BaseOptions): Promise<Server> {
         : { components: { securitySchemes: { bearer } }, security: [{ bearer: [] }] }),
     },
   });
-  await app.register(swaggerUi, { routePrefix: "/docs" });
+  // Without the bar in which descriptions of others could be opened.
+  const css = [{ filename: "page.css", content: ".swagger-ui .topbar { display: none }" }];
+  await app.register(swaggerUi, { routePrefix: "/docs", theme: { title: `Offramp: ${options.title}`, css } });
   const hidden = { schema: { hide: true, querystring: schemas.nothing } };
   app.get("/openapi.json", hidden, () => app.swagger());
   return app;
