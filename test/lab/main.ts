@@ -3,20 +3,26 @@
  *
  * `bin/offramp lab` and `npm start` run this. A phone attaches through Offramp; its request is answered by the
  * Internet; a service is added; the same request is answered by the edge app, which sees the phone's own address;
- * everything else stays as it was, but for what a chain leads through two Linux machines on its way. With `--once` it ends there with 0, or with 1 when anything differed; else the lab
- * stays up until Ctrl-C.
+ * everything else stays as it was, but for what a chain leads through two Linux machines on its way. Then an app of the MEC
+ * platform, a web cache, answers in the place of the Internet. With `--once` it ends there with 0, or with 1 when anything
+ * differed; else the lab stays up until Ctrl-C.
  *
  * The Internet is put 15 ms away (by netem; where the kernel has none, its servers wait that long), so that the two
  * answers can be told apart by their round trips as well.
  */
 import { Appliance } from "./appliance.ts";
+import { mp1Url, platform } from "./cache.ts";
+import { cacheScene } from "./cache-scene.ts";
 import type { HttpAnswer } from "./client.ts";
 import { configureFunctions, functionAddress, passed, plugFunctions, vxlanAddress } from "./functions.ts";
 import { edgeOnly, internet, Lab, type Ue } from "./lab.ts";
 import { sleep } from "./netns.ts";
 import { pattern, sha256 } from "./pattern.ts";
+import { startResolver } from "./resolver.ts";
 
 const distanceMs = 15;
+/** What the Internet's resolver, at 203.0.113.53, knows. */
+const names = { "www.example.com": internet.www, "shop.example.com": internet.other };
 /** Machines on the apps' network that forward, for chains. */
 const functions = [1, 2];
 
@@ -91,6 +97,10 @@ function hints(lab: Lab, appliance: Appliance, ue: Ue): void {
     ["and as configured again", `${inside("tof")} bin/offramp bypass off`],
     ["kill the control plane; traffic goes on", `kill -9 ${appliance.process?.pid ?? ""}`],
     ["watch the tunnel", `${inside("ran0")} tcpdump -ni eth0 udp port 2152`],
+    [`the MEC platform: Mp1 for apps is at ${mp1Url}; by this they check it`, `${inside("tof")} bin/offramp app ca`],
+    ["what it offers, as OpenAPI; for people at /docs", `${inside("app")} curl -sk ${mp1Url}/openapi.json`],
+    ["an app: the web cache of before, by hand", "less docs/examples/squid/README.md"],
+    ["an app of your own", "less docs/getting-started.md"],
   ];
   for (const [what, how] of commands) say(`  # ${what}\n  ${how}`);
 }
@@ -143,12 +153,13 @@ async function scene(lab: Lab, appliance: Appliance): Promise<{ ue: Ue; fine: bo
   say("9. DELETE /service/www");
   await appliance.api("DELETE", "/service/www");
   await check("service gone", www, "internet");
+  const served = await cacheScene({ lab, appliance, ue, say, step: 10 });
   say("\nserved by what:");
   for (const row of rows) {
     say(`   ${row.request.padEnd(22)} ${row.by.padEnd(10)} ${row.ms.toFixed(1).padStart(7)} ms`);
   }
   await appliance.addService(service);
-  return { ue, fine: intact && chained && rows.every((row) => good(row, ue)) };
+  return { ue, fine: intact && chained && served && rows.every((row) => good(row, ue)) };
 }
 
 const usage = `Usage: offramp lab [--once]
@@ -180,10 +191,11 @@ export async function main(argv: string[]): Promise<number> {
   });
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => interrupted());
   say("1. A phone, a base station, a core, the Internet and an edge app, each in a network namespace ...");
-  const lab = await Lab.create({ ...(once ? {} : { name: "lab" }), internetDistanceMs: distanceMs });
-  const appliance = new Appliance(lab, { extra: { vxlan: { address: vxlanAddress } } });
+  const lab = await Lab.create({ ...(once ? {} : { name: "lab" }), internetDistanceMs: distanceMs, egress: true });
+  const appliance = new Appliance(lab, { extra: { vxlan: { address: vxlanAddress }, mep: platform } });
   try {
     await plugFunctions(lab, functions.length);
+    await startResolver(lab, names);
     const outcome = await Promise.race([scene(lab, appliance), interrupt]);
     if (!outcome) return 130;
     say(outcome.fine ? "\nAll as it should be." : "\nNot as it should be.");
