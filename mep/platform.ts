@@ -8,6 +8,7 @@
  */
 import type { Routes } from "../controlplane/api/context.ts";
 import type { MepConfig } from "../controlplane/config/site.ts";
+import { messageOf } from "../controlplane/errors.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
 import { Auth, ratesOf } from "./auth/auth.ts";
 import { authTables } from "./auth/tables.ts";
@@ -198,7 +199,11 @@ export class Platform implements Extension {
     websocketRoute(server.app, this.notifier.sockets, authority);
     await server.app.ready();
     this.#undo.push(() => server.app.close());
-    await server.app.listen({ host: mp1.host, port: mp1.port });
+    try {
+      await server.app.listen({ host: mp1.host, port: mp1.port });
+    } catch (error) {
+      throw new Error(`Mp1 cannot listen where mep.mp1.listen says: ${messageOf(error)}`);
+    }
     this.#server = server;
   }
 

@@ -271,6 +271,7 @@ export class DnsServer {
     this.#pid = undefined;
     if (this.#stopping) return;
     if (was) this.#changed(false);
+    else this.#said = [...this.#said.slice(-9), why];
     if (Date.now() - this.#begun > steadyMs) this.#pause = firstPauseMs;
     this.#log.error(
       { part: "unbound", said: this.#said.at(-1) },

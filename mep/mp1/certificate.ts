@@ -7,6 +7,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
+import { messageOf } from "../../controlplane/errors.ts";
 
 export interface Certificate {
   /** PEM. */
@@ -27,7 +28,13 @@ export function ownCertificate(stateDir: string, host: string): Certificate {
     const names = ["-subj", `/CN=${host}`, "-addext", `subjectAltName=IP:${host}`];
     // Under other names first: half a pair is never taken for one.
     const files = ["-keyout", `${keyPath}.new`, "-out", `${path}.new`];
-    execFileSync("openssl", [...argv, ...names, ...files], { stdio: ["ignore", "ignore", "pipe"], timeout: 30_000 });
+    try {
+      execFileSync("openssl", [...argv, ...names, ...files], { stdio: ["ignore", "ignore", "pipe"], timeout: 30_000 });
+    } catch (error) {
+      throw new Error(
+        `Mp1 cannot make itself a certificate: ${messageOf(error)}: install the Debian package openssl, or give mep.mp1.tls`,
+      );
+    }
     renameSync(`${keyPath}.new`, keyPath);
     renameSync(`${path}.new`, path);
   }

@@ -145,11 +145,17 @@ export class Podman {
     writeFileSync(file, settings);
   }
 
-  /** @throws DataplaneError with what podman said */
-  #podman(...words: string[]): Promise<string> {
+  /** @throws DataplaneError with what podman said; RuntimeError where there is none */
+  async #podman(...words: string[]): Promise<string> {
     const { storage, running, settings: file } = this.#places;
     const own = ["--root", storage, "--runroot", join(running, "run"), "--tmpdir", join(running, "tmp")];
-    return run("env", `CONTAINERS_CONF=${file}`, "podman", ...own, ...words);
+    try {
+      return await run("env", `CONTAINERS_CONF=${file}`, "podman", ...own, ...words);
+    } catch (error) {
+      const [missing] = /env: 'podman': .*/.exec((error as Error).message) ?? [];
+      if (missing === undefined) throw error;
+      throw new RuntimeError(`instances need podman: ${missing}: install the Debian packages podman and runc`);
+    }
   }
 
   async run(launch: Launch, etc: readonly string[]): Promise<void> {

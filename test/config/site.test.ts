@@ -343,6 +343,46 @@ test("the JSON schema knows every setting that the example shows, and refuses ot
   }
 });
 
+/** The example with its section `mep`, which is a comment there, and the keys of `tls` written out. */
+function exampleWithPlatform(): string {
+  const text = readFileSync(example, "utf8");
+  const begin = text.indexOf("# mep:");
+  return text.slice(0, begin) + text.slice(begin).replace(/^# ?/gm, "");
+}
+
+test("B1, B5, B7: the example's MEC platform is accepted, and shows the defaults", () => {
+  const { mep } = parseSite(exampleWithPlatform());
+  const { mep: bare } = parseSite(site(one, "mep: { mp1: { listen: 10.60.0.1:8091 } }"));
+  assert.equal(mep?.mp1, bare?.mp1);
+  assert.equal([mep?.rules, mep?.liveness], [bare?.rules, bare?.liveness]);
+  assert.equal(mep?.apps, { tof: "10.61.0.0/24", platform: "10.62.0.0/24", egress: "wan0" });
+  assert.equal(mep?.transports.length, 1);
+  const tls = "tls: { cert: /c, key: /k, clientCa: /a, ca: /b }";
+  const secured = exampleWithPlatform().replace(/insecure: false .*/, tls);
+  assert.equal(parseSite(secured).mep?.mp1?.tls, { cert: "/c", key: "/k", clientCa: "/a", ca: "/b" });
+});
+
+/** Every member that the schema knows, as a path. */
+function* members(schema: unknown, path: string): Generator<string> {
+  const { properties = {}, items, anyOf = [] } = schema as { properties?: object; items?: unknown; anyOf?: unknown[] };
+  if (items) yield* members(items, path);
+  for (const one of anyOf) yield* members(one, path);
+  for (const [name, inner] of Object.entries(properties)) {
+    yield `${path}${name}`;
+    yield* members(inner, `${path}${name}.`);
+  }
+}
+
+test("the example names every setting that there is", () => {
+  const text = readFileSync(example, "utf8");
+  const platform = text.slice(text.indexOf("# mep:"));
+  const missing = [...members(siteSchema, "")].filter((path) => {
+    const name = path.split(".").at(-1);
+    return !new RegExp(`\\b${name}\\b`).test(path.startsWith("mep.") ? platform : text);
+  });
+  assert.equal(missing, []);
+});
+
 test("a file that cannot be read is a configuration error too", () => {
   assert.throws(() => loadSite("/nonexistent/site.yaml"), /^site.yaml:1:1: cannot be read/);
 });

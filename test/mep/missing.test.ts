@@ -1,0 +1,113 @@
+/**
+ * What does the platform say when something of the machine is missing (B2, B5, B7)?
+ *
+ * The agent with a data plane in memory, as a process of its own in a network namespace that has the apps' address, and in a
+ * mount namespace in which a program is there but cannot be run.
+ */
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+
+const agent = fileURLToPath(new URL("./agent-alone.ts", import.meta.url));
+const repository = fileURLToPath(new URL("../..", import.meta.url));
+const machine = `set -e
+PATH=$PATH:/usr/sbin:/sbin
+ip link set lo up
+ip link add apps0 type veth peer name far0
+ip addr add 10.60.0.1/24 dev apps0
+ip link set apps0 up; ip link set far0 up`;
+
+interface Setting {
+  /** Of site.yaml. */
+  mep: string;
+  without?: string;
+  stateDir: string;
+}
+
+/** What it says of its start. */
+function start({ mep, without, stateDir }: Setting): Promise<string> {
+  const hide = without ? `mount --bind "$1" "$(readlink -f "$(command -v ${without})")"` : "true";
+  const nothing = join(stateDir, "nothing");
+  writeFileSync(nothing, "", { mode: 0o644 });
+  const script = `${machine}\n${hide}\nshift; exec "$@"`;
+  const argv = ["--net", "--mount", "bash", "-c", script, "bash", nothing];
+  const node = [process.execPath, "--import", "tsx", agent, stateDir, mep];
+  return new Promise((resolve) => {
+    execFile("unshare", [...argv, ...node], { cwd: repository, timeout: 180_000 }, (_error, out, err) => {
+      resolve(`${out}${err}`.trim());
+    });
+  });
+}
+
+async function inState(body: (stateDir: string) => Promise<void>): Promise<void> {
+  const stateDir = mkdtempSync(join(tmpdir(), "ofr-missing-"));
+  try {
+    await body(stateDir);
+  } finally {
+    rmSync(stateDir, { recursive: true, force: true });
+  }
+}
+
+const mp1 = "mp1: { listen: 10.60.0.1:8091 }";
+const dns = "dns: { listen: 10.60.0.1:53 }";
+const apps = "apps: { tof: 10.61.0.0/24, platform: 10.62.0.0/24 }";
+
+test("with all that it needs it starts (B2, B5, B7)", () =>
+  inState(async (stateDir) => assert.is(await start({ stateDir, mep: `{ ${mp1}, ${dns}, ${apps} }` }), "ready")));
+
+for (const [what, without, mep, said] of [
+  ["Unbound", "unbound", `{ ${dns} }`, /^refused: the name server does not come up: .*Debian package unbound/],
+  [
+    "openssl",
+    "openssl",
+    `{ ${mp1} }`,
+    /^refused: Mp1 cannot make itself a certificate: .*openssl.*or give mep\.mp1\.tls$/,
+  ],
+] as const) {
+  test(`without ${what} it does not start, and says what is missing (B2, B5)`, () =>
+    inState(async (stateDir) => assert.match(await start({ stateDir, without, mep }), said)));
+}
+
+test("without openssl, but with plain HTTP for a lab, it starts (B5)", () =>
+  inState(async (stateDir) => {
+    const mep = "{ mp1: { listen: 10.60.0.1:8091, insecure: true } }";
+    assert.is(await start({ stateDir, without: "openssl", mep }), "ready");
+  }));
+
+test("without podman it starts as long as no instance runs here; then it says what is missing (B7)", () =>
+  inState(async (stateDir) => {
+    const mep = `{ ${mp1}, ${apps} }`;
+    assert.is(await start({ stateDir, without: "podman", mep }), "ready");
+    const limits = { cpu: 1, memory: 64 << 20, pids: 10 };
+    const spec = {
+      id: "one",
+      tenant: "t",
+      kind: "unit",
+      command: ["/usr/bin/sleep"],
+      environment: {},
+      files: [],
+      limits,
+    };
+    const instance = { id: "one", place: 0, phase: "exited", spec: { ...spec, egress: false } };
+    mkdirSync(join(stateDir, "apps"), { recursive: true });
+    writeFileSync(join(stateDir, "apps/instances.json"), JSON.stringify({ next: 1, instances: [instance] }));
+    assert.match(
+      await start({ stateDir, without: "podman", mep }),
+      /^refused: instances need podman: .*packages podman/,
+    );
+  }));
+
+test("an address that the machine does not have is named with its member of site.yaml (B5)", () =>
+  inState(async (stateDir) => {
+    const mep = "{ mp1: { listen: 10.60.0.7:8091 } }";
+    assert.match(
+      await start({ stateDir, mep }),
+      /^refused: Mp1 cannot listen where mep\.mp1\.listen says: .*10\.60\.0\.7:8091$/,
+    );
+  }));
+
+test.run();
