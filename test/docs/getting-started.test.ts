@@ -8,6 +8,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Scene } from "../acceptance/scene.ts";
 import { repository } from "../lab/appliance.ts";
+import { platform } from "../lab/cache.ts";
 import { internet } from "../lab/lab.ts";
 import { until } from "../lab/netns.ts";
 import { PageInLab } from "./page-in-lab.ts";
@@ -19,8 +20,7 @@ let scene: Scene;
 let inLab: PageInLab;
 
 test.before(async () => {
-  const mep = { mp1: { listen: "10.60.0.1:8091" }, dns: { listen: "10.60.0.1:53" } };
-  scene = await Scene.open({ site: { extra: { mep } } });
+  scene = await Scene.open({ egress: true, site: { extra: { mep: platform } } });
   try {
     const ue = await scene.lab.attach(0);
     await until(
