@@ -55,13 +55,15 @@ export interface Instances {
 
 /**
  * A part that keeps something for instances. Beginning: `configure` of each in order, all or nothing (those that were done are
- * undone by `remove`, or by `configure` with what was before); `ready` when the app has confirmed. End: `deactivate` of all, the
+ * undone by `remove`, or by `configure` with what was before); `ready` when the app has confirmed. `absent` when its program has
+ * ended by itself: what leads to it stands aside until `ready`, at once and with nothing forgotten. End: `deactivate` of all, the
  * last first, also where the instance is only stopped: a start is another `configure`. Then, of one that is terminated, `remove`
  * of all, the last first. Everything is durable when it resolves, and may be called again.
  */
 export interface InstancePart {
   configure?(instance: Instance, appd: AppD): Promise<void>;
   ready?(instance: Instance): Promise<void>;
+  absent?(instance: Instance): Promise<void>;
   deactivate?(instance: Instance): Promise<void>;
   remove?(instance: Instance): Promise<void>;
 }

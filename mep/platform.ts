@@ -141,6 +141,10 @@ export class Platform implements Extension {
       dataplane,
       dns: this.#names?.activation ?? noNameService,
       initial: config.mep?.rules.initial ?? "INACTIVE",
+      absent: (id) => {
+        const instance = this.onboarding.instances.get(id);
+        return instance !== undefined && !instance.external && !this.runtime?.alive(id);
+      },
       log,
     });
   }

@@ -73,9 +73,19 @@ export class AppInstances implements Instances {
   /** Takes up what was under way, and starts apps that a restart of the machine has ended. After the parts have started. */
   start(): void {
     const { runner, failed } = this.#options;
-    this.#stopWatching = runner.onExit((id, reason) => {
-      this.#turns.take(id, () => this.#exited(id, reason)).catch((error) => failed(error, `the end of ${id}`));
-    });
+    const watches = [
+      // Not in its turn: packets go on arriving while something else is done with the instance.
+      runner.onGone((id) => {
+        const instance = this.get(id);
+        if (instance) this.#steps.absent(instance).catch((error) => failed(error, `the end of ${id}`));
+      }),
+      runner.onExit((id, reason) => {
+        this.#turns.take(id, () => this.#exited(id, reason)).catch((error) => failed(error, `the end of ${id}`));
+      }),
+    ];
+    this.#stopWatching = () => {
+      for (const stop of watches) stop();
+    };
     this.operations.resume();
     for (const { id } of this.list()) {
       this.#turns.take(id, () => this.#wake(id)).catch((error) => failed(error, `the start of ${id}`));
@@ -251,15 +261,20 @@ export class AppInstances implements Instances {
     this.#emit("stopped", stopped);
   }
 
-  /** After a restart of the machine nothing runs that was running. */
+  /**
+   * After a restart of the machine nothing runs that was running. Its rules stand aside (rules.ts) until the app has confirmed
+   * anew that it is ready.
+   */
   async #wake(id: string): Promise<void> {
     const instance = this.get(id);
     if (!instance || instance.external || instance.operationalState !== "STARTED") return;
     if (this.operations.open(id) || this.#options.runner.running(id)) return;
+    const unready: InstanceRecord = { ...instance, ready: false };
+    this.#ledger.save({ instance: unready });
     try {
-      const configured = await this.#steps.configure(instance, {});
+      const configured = await this.#steps.configure(unready, {});
       await this.#steps.start(configured);
-      this.#ledger.save({ instance: { ...configured, ready: false } });
+      this.#ledger.save({ instance: configured });
       this.#emit("started", configured);
     } catch (error) {
       this.#options.failed(error, `instance ${id} could not be started again`);

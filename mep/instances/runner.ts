@@ -108,7 +108,12 @@ export class Runner {
     return this.#options.runtime?.state(id)?.state === "running";
   }
 
-  /** When one ends by itself. Returns how to stop listening. */
+  /** The moment at which one is found gone by itself. Returns how to stop listening. */
+  onGone(listener: (id: string) => void): () => void {
+    return this.#options.runtime?.onGone(listener) ?? (() => undefined);
+  }
+
+  /** When one has ended by itself. Returns how to stop listening. */
   onExit(listener: (id: string, reason: string) => void): () => void {
     return (
       this.#options.runtime?.on(({ id, exit }) => listener(id, exit?.reason ?? "it has ended")) ?? (() => undefined)

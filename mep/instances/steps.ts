@@ -91,6 +91,11 @@ export class Steps {
     for (const part of this.#options.parts) await part.ready?.(instance);
   }
 
+  /** What leads to it stands aside. @throws EndError after all of it was tried */
+  absent(instance: InstanceRecord): Promise<void> {
+    return this.#each("it does not stand aside whole", this.#options.parts, (part) => part.absent?.(instance));
+  }
+
   async #each(what: string, parts: readonly InstancePart[], step: (part: InstancePart) => Promise<void> | undefined) {
     const wrong: unknown[] = [];
     for (const part of parts) {

@@ -28,6 +28,8 @@ export interface RulesOptions {
   dns: DnsActivation;
   /** Of rules of an instance that has become ready, until it says otherwise. */
   initial: RuleState;
+  /** Its program should run here and does not. Default: nobody's. Asked at the start, before anything runs. */
+  absent?(instance: string): boolean;
   log: Logger;
 }
 
@@ -49,18 +51,18 @@ const recordOf = ({ domainName, ipAddressType, ipAddress, ttl }: DnsRule): DnsRe
   ...(ttl !== undefined && { ttl }),
 });
 
-function* inForce({ traffic, compiled }: AppRules): Generator<Intent> {
+/** Rules that are ACTIVE, whether their app is there or not. */
+function* active({ traffic, compiled }: AppRules): Generator<Intent> {
   for (const [id, { state }] of traffic) if (state === "ACTIVE") yield* compiled.get(id) ?? [];
 }
-
-const recordsOf = (app: AppRules | undefined): DnsRecord[] =>
-  [...(app?.dns.values() ?? [])].filter(({ state }) => state === "ACTIVE").map(recordOf);
 
 const same = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b);
 
 export class Rules implements InstancePart {
   readonly #options: RulesOptions;
   readonly #apps = new Map<string, AppRules>();
+  /** Instances whose program is not there: their rules are what they were, and stand aside until it has confirmed anew. */
+  readonly #absent = new Set<string>();
   /** Instances whose end has come: nothing of theirs becomes ACTIVE any more. */
   readonly #ended = new Set<string>();
   #last: Promise<unknown> = Promise.resolve();
@@ -69,7 +71,7 @@ export class Rules implements InstancePart {
     this.#options = options;
   }
 
-  /** Before the services are applied: what was ACTIVE is in the first steering. */
+  /** Before the services are applied: what was ACTIVE is in the first steering, where its app is there. */
   prepare(): void {
     const { store, services, log } = this.#options;
     const site = siteOf(services.context());
@@ -87,12 +89,13 @@ export class Rules implements InstancePart {
       const app = { ...stored, traffic, compiled };
       store.save(app, stored);
       this.#apps.set(stored.instance, app);
+      if (this.#options.absent?.(stored.instance)) this.#absent.add(stored.instance);
     }
     const groups = new Set(
       [...this.#apps.values()].flatMap((app) => [...app.traffic.keys()].map((id) => nameOfRule(app.instance, id))),
     );
     services.layer.load(
-      [...this.#apps.values()].flatMap((app) => [...inForce(app)]),
+      [...this.#apps.values()].flatMap((app) => this.#inForce(app)),
       (name) => groups.has(name.replace(/#\d+$/, "")),
     );
   }
@@ -254,6 +257,7 @@ export class Rules implements InstancePart {
     const { initial, log } = this.#options;
     const app = this.#apps.get(id);
     this.#ended.delete(id);
+    await this.#setAbsent(id, false);
     if (initial !== "ACTIVE" || !app) return;
     const activate = <T extends object>(rule: T): T => ({ ...rule, state: "ACTIVE" as const });
     for (const [work, rule] of [
@@ -264,6 +268,20 @@ export class Rules implements InstancePart {
         log.warn({ instance: id, rule, reason: messageOf(error) }, "a rule of an app stays INACTIVE");
       });
     }
+  }
+
+  /** Its rules are out of force when it resolves, ACTIVE all the same, and what they had taken is ended. @throws Problem */
+  async absent({ id }: Pick<Instance, "id">): Promise<void> {
+    await this.#setAbsent(id, true);
+    await this.endFlows(id);
+  }
+
+  #setAbsent(id: string, absent: boolean): Promise<void> {
+    return this.#alone(async () => {
+      const app = this.#apps.get(id);
+      if (!app || this.#absent.has(id) === absent) return;
+      await this.#become(id, app, absent);
+    });
   }
 
   /** All of its rules are INACTIVE when it resolves, or none has changed. @throws Problem */
@@ -295,31 +313,46 @@ export class Rules implements InstancePart {
       if (!this.#apps.has(id)) return;
       await this.#become(id, undefined);
       this.#ended.delete(id);
+      this.#absent.delete(id);
       // Before their numbers are another rule's.
       await this.endFlows(id);
       this.#options.services.layer.forget((name) => name.startsWith(nameOfRule(id, "")));
     });
   }
 
+  /** What steers now. @param absent whether the app's program is missing */
+  #inForce(app: AppRules | undefined, absent = app !== undefined && this.#absent.has(app.instance)): Intent[] {
+    return app && !absent ? [...active(app)] : [];
+  }
+
+  #recordsOf(app: AppRules | undefined, absent = app !== undefined && this.#absent.has(app.instance)): DnsRecord[] {
+    return absent ? [] : [...(app?.dns.values() ?? [])].filter(({ state }) => state === "ACTIVE").map(recordOf);
+  }
+
   #records(): DnsRecord[] {
-    return [...this.#apps.values()].flatMap(recordsOf);
+    return [...this.#apps.values()].flatMap((app) => this.#recordsOf(app));
   }
 
   /** The one way in which anything changes. @throws Problem */
-  async #become(instance: string, next: AppRules | undefined): Promise<void> {
+  async #become(
+    instance: string,
+    next: AppRules | undefined,
+    absent: boolean = this.#absent.has(instance),
+  ): Promise<void> {
     const { store, services, dns, log } = this.#options;
     const before = this.#apps.get(instance);
-    const old = new Map(before ? [...inForce(before)].map((one) => [one.name, one]) : []);
-    const now = new Map(next ? [...inForce(next)].map((one) => [one.name, one]) : []);
+    const old = new Map(this.#inForce(before).map((one) => [one.name, one]));
+    const now = new Map(this.#inForce(next, absent).map((one) => [one.name, one]));
     const put = [...now.values()].filter((one) => !same(old.get(one.name), one));
     const remove = [...old.keys()].filter((name) => !now.has(name));
-    this.#refuseAmbiguous(put, old, now);
+    this.#refuseAmbiguous(instance, put, old, now);
 
-    const asks = !same(recordsOf(before), recordsOf(next));
+    const records = this.#recordsOf(next, absent);
+    const asks = !same(this.#recordsOf(before), records);
     const all = this.#records();
     if (asks) {
-      const others = [...this.#apps.values()].filter((app) => app.instance !== instance).flatMap(recordsOf);
-      await dns.apply([...others, ...recordsOf(next)]).catch(refusedByDns);
+      const others = [...this.#apps.values()].filter((app) => app.instance !== instance);
+      await dns.apply([...others.flatMap((app) => this.#recordsOf(app)), ...records]).catch(refusedByDns);
     }
     const commit = () => (next ? store.save(next, before) : store.remove(instance));
     try {
@@ -333,12 +366,24 @@ export class Rules implements InstancePart {
     }
     if (next) this.#apps.set(instance, next);
     else this.#apps.delete(instance);
+    if (absent) this.#absent.add(instance);
+    else this.#absent.delete(instance);
   }
 
   /** Two rules of one priority must not have a packet in common. @throws Problem that names both */
-  #refuseAmbiguous(put: readonly Intent[], old: ReadonlyMap<string, Intent>, now: ReadonlyMap<string, Intent>): void {
+  #refuseAmbiguous(
+    instance: string,
+    put: readonly Intent[],
+    old: ReadonlyMap<string, Intent>,
+    now: ReadonlyMap<string, Intent>,
+  ): void {
     const { layer } = this.#options.services;
-    const beside = [...layer.entries.values()].map(({ intent }) => intent).filter(({ name }) => !old.has(name));
+    // What stands aside comes back.
+    const aside = [...this.#apps.values()].filter((app) => app.instance !== instance && this.#absent.has(app.instance));
+    const beside = [...layer.entries.values()]
+      .map(({ intent }) => intent)
+      .filter(({ name }) => !old.has(name))
+      .concat(aside.flatMap((app) => [...active(app)]));
     const groups = new Map<string, Intent[]>();
     for (const intent of put) groups.set(intent.group ?? "", [...(groups.get(intent.group ?? "") ?? []), intent]);
     for (const [group, intents] of groups) {

@@ -61,9 +61,9 @@ export interface HostRuntimeConfig {
  * nobody a number.
  */
 const users = { first: 0x10_0000, each: 0x1_0000, places: 60_000 };
-const watchMs = 500;
+const watchMs = 250;
 /** The firewall is looked for, in case somebody has flushed the rules of the machine, at every so many looks at processes. */
-const firewallEvery = 10;
+const firewallEvery = 20;
 const settleMs = 20_000;
 
 const short = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 8);
@@ -76,6 +76,9 @@ export class HostRuntime implements Runtime {
   readonly #podman: Podman;
   readonly #running: string;
   readonly #listeners = new Set<(status: InstanceStatus) => void>();
+  readonly #goneListeners = new Set<(id: string) => void>();
+  /** Of whom everybody has been told that they are gone. */
+  readonly #gone = new Set<string>();
   #records: Records | undefined;
   #timer: NodeJS.Timeout | undefined;
   #looks = 0;
@@ -111,6 +114,10 @@ export class HostRuntime implements Runtime {
     return short(`${this.#config.stateDir}\0${id}`);
   }
 
+  get #file(): string {
+    return join(this.#directory, "instances.json");
+  }
+
   #container = (id: string): string => `${NAMESPACE}${this.#name(id)}`;
   #groupOf = (id: string): string => `${this.#group}/${this.#name(id)}`;
   #directoryOf = (id: string): string => join(this.#directory, this.#name(id));
@@ -119,7 +126,7 @@ export class HostRuntime implements Runtime {
   open(): Promise<void> {
     return this.#inTurn(async () => {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      const records = new Records(join(this.#directory, "instances.json"));
+      const records = new Records(this.#file);
       this.#records = records;
       const { egress } = this.#config.site;
       const found = egress === undefined ? undefined : openEgress(egress);
@@ -201,6 +208,7 @@ export class HostRuntime implements Runtime {
         return { addresses: this.#addresses(record) };
       }
       delete record.exit;
+      this.#gone.delete(spec.id);
       this.#known.change(record, { phase: "starting", spec: known });
       try {
         await this.#launch(record, spec);
@@ -312,6 +320,11 @@ export class HostRuntime implements Runtime {
     return record && this.#status(record);
   }
 
+  alive(id: string): boolean {
+    const record = (this.#records ?? new Records(this.#file)).get(id);
+    return record?.phase === "running" && processOf(record.pid) === record.startTime;
+  }
+
   list(): InstanceStatus[] {
     return this.#known.list().map((record) => this.#status(record));
   }
@@ -342,12 +355,22 @@ export class HostRuntime implements Runtime {
     return () => this.#listeners.delete(listener);
   }
 
+  onGone(listener: (id: string) => void): () => void {
+    this.#goneListeners.add(listener);
+    return () => this.#goneListeners.delete(listener);
+  }
+
   /** Who has ended? Costs one read of /proc for each. */
   async #look(): Promise<void> {
     this.#looks += 1;
     const gone = this.#known
       .list()
       .filter(({ phase, pid, startTime }) => phase === "running" && processOf(pid) !== startTime);
+    for (const { id } of gone) {
+      if (this.#gone.has(id)) continue;
+      this.#gone.add(id);
+      for (const listener of this.#goneListeners) listener(id);
+    }
     const looksForFirewall = this.#looks % firewallEvery === 0;
     if (gone.length === 0 && !looksForFirewall) return;
     await this.#inTurn(async () => {
@@ -398,8 +421,8 @@ export class HostRuntime implements Runtime {
   down(): Promise<void> {
     return this.#inTurn(async () => {
       clearInterval(this.#timer);
-      if (!existsSync(join(this.#directory, "instances.json"))) return;
-      const records = this.#records ?? new Records(join(this.#directory, "instances.json"));
+      if (!existsSync(this.#file)) return;
+      const records = this.#records ?? new Records(this.#file);
       await this.#prepare();
       for (const record of records.list()) {
         if (record.phase === "reserved") continue;

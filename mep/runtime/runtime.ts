@@ -104,12 +104,19 @@ export interface Runtime {
   remove(id: string): Promise<void>;
   /** Undefined: never heard of. */
   state(id: string): InstanceStatus | undefined;
+  /** Its main process is there. Also before `open`, where it is the one that an earlier agent left. */
+  alive(id: string): boolean;
   list(): InstanceStatus[];
   /** The last `tail` lines of what it printed; the log is bounded, the oldest lines go first. */
   logs(id: string, tail: number): Promise<LogLine[]>;
   /** New lines from now on, until the returned function is called. */
   follow(id: string, listener: (line: LogLine) => void): () => void;
-  /** When one ends without having been told to. Returns how to stop listening. */
+  /**
+   * The moment at which the main process of one is found gone without having been told to end: before it is known why, and
+   * whatever else is being done. Returns how to stop listening.
+   */
+  onGone(listener: (id: string) => void): () => void;
+  /** When one has ended without having been told to. Returns how to stop listening. */
   on(listener: (status: InstanceStatus) => void): () => void;
   /** The image of a package that is gone. Quiet when it is not there. @throws RuntimeError an instance uses it */
   removeImage(digest: string): Promise<void>;

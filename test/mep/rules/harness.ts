@@ -72,6 +72,8 @@ export function appdOf(traffic: readonly unknown[], dns: readonly unknown[] = []
 
 export interface PlatformOptions extends StartOptions {
   initial?: RuleState;
+  /** Instances whose program is missing at the start. */
+  absent?: (instance: string) => boolean;
 }
 
 export async function platform(options: PlatformOptions = {}, before?: Platform): Promise<Platform> {
@@ -87,6 +89,7 @@ export async function platform(options: PlatformOptions = {}, before?: Platform)
       dataplane,
       dns,
       initial: options.initial ?? "INACTIVE",
+      ...(options.absent && { absent: options.absent }),
       log,
     });
     return {
