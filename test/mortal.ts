@@ -9,7 +9,7 @@
  * file before.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { until } from "./lab/netns.ts";
 
@@ -28,6 +28,21 @@ export class Fate {
     this.#number += 1;
     writeFileSync(`${this.file}.new`, `${step} ${times} ${this.#number}`);
     renameSync(`${this.file}.new`, this.file);
+  }
+
+  /** It lives, and notes its steps from now on. */
+  record(): void {
+    rmSync(`${this.file}.steps`, { force: true });
+    this.at("record");
+  }
+
+  /** The steps that it has noted. */
+  recorded(): string[] {
+    try {
+      return readFileSync(`${this.file}.steps`, "utf8").split("\n").filter(Boolean);
+    } catch {
+      return [];
+    }
   }
 
   /** It lives. */
@@ -61,6 +76,7 @@ export class Mortal {
     if (fate !== this.#fate) this.#seen = 0;
     this.#fate = fate;
     const [fatal, times] = fate?.split(" ") ?? [];
+    if (fatal === "record") appendFileSync(`${this.#file}.steps`, `${name}\n`);
     if (fatal !== name && fatal !== "*") return;
     this.#seen += 1;
     if (this.#seen === Number(times)) process.kill(process.pid, "SIGKILL");
@@ -97,9 +113,10 @@ export class Victim {
   #log = "";
   #closed = false;
 
-  /** @param script below the repository; TypeScript */
+  /** @param script below the repository; TypeScript, or what bin/build has made of it, which starts in half the time */
   constructor(script: string, ...args: string[]) {
-    this.child = spawn(process.execPath, ["--import", "tsx", script, ...args], {
+    const how = script.endsWith(".ts") ? ["--import", "tsx"] : ["--enable-source-maps"];
+    this.child = spawn(process.execPath, [...how, script, ...args], {
       cwd: root,
       stdio: ["ignore", "pipe", "pipe"],
     });

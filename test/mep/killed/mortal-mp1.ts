@@ -1,11 +1,11 @@
 /**
  * Mp1 in a process of its own, which a test may kill; instances app0 to app9, whose names are their tokens.
  *
- * Usage: node --import tsx test/mep/mortal.ts <state directory>     prints the port when it is ready
+ * Usage: node --import tsx test/mep/killed/mortal-mp1.ts <state directory>     prints the port when it is ready
  */
 import type { AddressInfo } from "node:net";
-import { startMp1 } from "./enablement.ts";
-import { makeInstance } from "./fixtures.ts";
+import { startMp1 } from "../enablement.ts";
+import { makeInstance } from "../fixtures.ts";
 
 const [stateDir = ""] = process.argv.slice(2);
 const mp1 = await startMp1({ stateDir });

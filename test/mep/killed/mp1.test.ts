@@ -9,16 +9,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Victim } from "../mortal.ts";
-import { management } from "./enablement.ts";
-import { offer } from "./fixtures.ts";
+import { Victim } from "../../mortal.ts";
+import { management } from "../enablement.ts";
+import { offer } from "../fixtures.ts";
 
 const test = suite("mp1 killed");
 
 const stateDir = mkdtempSync(join(tmpdir(), "ofr-mp1-"));
 
 async function start(): Promise<{ victim: Victim; url: string }> {
-  const victim = new Victim("test/mep/mortal.ts", stateDir);
+  const victim = new Victim("test/mep/killed/mortal-mp1.ts", stateDir);
   return { victim, url: `http://127.0.0.1:${await victim.firstLine()}` };
 }
 
