@@ -37,6 +37,30 @@ const endpoint = Type.Object(
   closed,
 );
 
+const outlet = (description: string) =>
+  Type.Optional(
+    Type.Object(
+      {
+        port: Type.Optional(text("adapter; required where neither address nor tunnel says where packets go")),
+        vlan: amount("tag to leave with, 1..4094"),
+        mac: Type.Optional(text("destination MAC address, in place of address")),
+        sourceMac: Type.Optional(text("source MAC address; default: the adapter's own")),
+        address: Type.Optional(text("IP next hop, whose MAC address is found")),
+        tunnel: Type.Optional(
+          Type.Object(
+            {
+              type: Type.Enum(["gre", "gtp-u"], { description: "gtp-u: with forward only" }),
+              source: Type.Optional(text("default: the appliance's own address there; gtp-u: the packet's")),
+              destination: text("where the tunnel ends"),
+            },
+            { ...closed, description: "what packets are put into (gre), or where their own tunnel leads now (gtp-u)" },
+          ),
+        ),
+      },
+      { ...closed, description },
+    ),
+  );
+
 const rules = Type.Object(
   {
     priority: stringOrNumber("0..65535; the highest is applied"),
@@ -57,6 +81,11 @@ const rules = Type.Object(
     tun_id: amounts('TEID of the uplink tunnel: decimal, 0x…, or a range "0x10-0x20"'),
     qfi: amounts("QoS flow identifier 0..63"),
     gtpu_msgtype: amounts('GTP-U message type or name ("end-marker"); absent: 255, G-PDU. Others pass, or are dropped'),
+    direction: Type.Optional(
+      Type.Enum(["uplink", "downlink"], {
+        description: "packets of this direction only, each by itself; absent: flows, as seen on the uplink",
+      }),
+    ),
     endpoint: Type.Optional(
       text(
         '"address", "address:port" or "[IPv6 address]:port" to translate to; "local" hands packets to the apps\' ' +
@@ -70,16 +99,8 @@ const rules = Type.Object(
       Type.Enum(["connection", "ue"], { description: "what keeps to one endpoint; default: connection" }),
     ),
     action: Type.Optional(Type.Enum(["pass", "drop"], { description: "instead of an endpoint; default: pass" })),
-    output: Type.Optional(
-      Type.Object(
-        {
-          port: text("adapter"),
-          vlan: amount("tag to leave with, 1..4094"),
-          mac: Type.Optional(text("destination MAC address")),
-        },
-        { ...closed, description: "untranslated out of an adapter, instead of an endpoint" },
-      ),
-    ),
+    output: outlet("out of the tunnel, untranslated, and away; instead of an endpoint"),
+    forward: outlet("away with the tunnel, both directions of a flow; instead of an endpoint"),
   },
   closed,
 );

@@ -29,10 +29,14 @@ export interface AddOptions extends ClientOptions, Show {
   teid?: string;
   qfi?: string;
   message?: string;
+  direction?: string;
   endpoint?: string;
   affinity?: string;
   drop?: boolean;
-  output?: string;
+  output?: string | true;
+  forward?: string | true;
+  nextHop?: string;
+  tunnel?: string;
   up?: string;
   down?: string;
   unreachable?: string;
@@ -66,10 +70,16 @@ export function addOptions(command: Command): Command {
     .option("--teid <id>", "TEID of the uplink tunnel, or a range")
     .option("--qfi <n>", "QoS flow identifier")
     .option("--message <type>", "GTP-U message type or name: they pass, or are dropped")
+    .addOption(
+      new Option("--direction <way>", "packets of one direction only, each by itself").choices(["uplink", "downlink"]),
+    )
     .option("--endpoint <to>", "address, address:port, or local; several share the connections")
     .addOption(new Option("--affinity <what>", "what keeps to one endpoint").choices(["connection", "ue"]))
     .option("--drop", "drop what matches")
-    .option("--output <port>", "untranslated out of this adapter: eth2, or eth2.100 for a VLAN tag")
+    .option("--output [port]", "untranslated out of this adapter: eth2, or eth2.100 for a VLAN tag")
+    .option("--forward [port]", "the same with the tunnel, both directions")
+    .option("--next-hop <address>", "with --output or --forward: to this IP address")
+    .option("--tunnel <end>", "likewise: into gre/10.60.0.9, or with --forward to gtp-u/198.18.2.9")
     .option("--up <functions>", "chain of transit functions on the uplink: address, or address/nsh")
     .option("--down <functions>", "the same on the downlink")
     .addOption(new Option("--unreachable <do>", "when a function is down").choices(["bypass", "block"]))
@@ -97,9 +107,19 @@ function endpoint(text: string): { address: string; port?: string } {
   return found ? { address: found[1] ?? found[2] ?? "", port: found[3] as string } : { address: text };
 }
 
-function output(text: string): { port: string; vlan?: string } {
-  const found = /^(.+)\.(\d{1,4})$/.exec(text);
-  return found ? { port: found[1] as string, vlan: found[2] as string } : { port: text };
+/** Of `--output` and `--forward`. */
+function outlet(port: string | true | undefined, { nextHop, tunnel }: AddOptions): unknown {
+  if (port === undefined) return undefined;
+  const found = typeof port === "string" ? /^(.+)\.(\d{1,4})$/.exec(port) : undefined;
+  const [type, destination] = tunnel?.split("/") ?? [];
+  return {
+    ...given({
+      port: found ? found[1] : port === true ? undefined : port,
+      vlan: found?.[2],
+      address: nextHop,
+      tunnel: given({ type, destination }),
+    }),
+  };
 }
 
 function health(text: string): { type: string; port?: string; path?: string } {
@@ -138,11 +158,13 @@ function secondForm(name: string, options: AddOptions): unknown {
       tun_id: listed(options.teid),
       qfi: listed(options.qfi),
       gtpu_msgtype: listed(message),
+      direction: options.direction,
       endpoint: several ? undefined : to,
       endpoints: several ? to?.split(",").map(endpoint) : undefined,
       affinity: options.affinity,
       action: drop ? "drop" : undefined,
-      output: options.output === undefined ? undefined : output(options.output),
+      output: outlet(options.output, options),
+      forward: outlet(options.forward, options),
     }),
     ...given({
       chain: given({
@@ -165,6 +187,9 @@ export function servicesOf(name: string | undefined, options: AddOptions): unkno
     return readServices(options.file);
   }
   if (name === undefined) throw new CliError("service add needs a name, or --file", 2);
+  if ((options.nextHop ?? options.tunnel) !== undefined && (options.output ?? options.forward) === undefined) {
+    throw new CliError("--next-hop and --tunnel say where --output or --forward lead: give one of those", 2);
+  }
   if (options.ip === undefined && options.app === undefined) return [secondForm(name, options)];
   const extension = options.appInitiated ? { appInitiated: true } : {};
   return [{ name, serviceIP: options.ip, applicationIP: options.app, ...extension }];

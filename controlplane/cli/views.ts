@@ -113,6 +113,7 @@ const matchWords = [
   ["tun_id", "TEID"],
   ["qfi", "QFI"],
   ["gtpu_msgtype", "message"],
+  ["direction", "only"],
 ] as const;
 
 const matchText = (service: Service): string => {
@@ -133,11 +134,13 @@ const functionsText = (list: ChainEntry[] = []) =>
 const outcomeText = (service: Service): string => {
   if (isAddressService(service)) return service.applicationIP;
   const { rules, chain, mirror, rate } = service;
-  const { endpoint, endpoints, output, action } = rules;
+  const { endpoint, endpoints, output, forward, action } = rules;
   const several = endpoints
     ?.map(({ address, port, drain }) => `${endOf(address, port)}${drain ? " (draining)" : ""}`)
     .join(", ");
-  const out = output && `${output.port}${output.vlan === undefined ? "" : ` VLAN ${output.vlan}`}`;
+  const leaves = output ?? forward;
+  const way = leaves && outletText({ ...leaves, vlan: leaves.vlan === undefined ? undefined : Number(leaves.vlan) });
+  const out = way && `${forward ? "with the tunnel: " : ""}${way}`;
   const parts = [endpoint ?? several ?? out ?? (action === "drop" ? "(dropped)" : "(left to the core)")];
   const [up, down] = [functionsText(chain?.ue_net), functionsText(chain?.net_ue ?? chain?.net_eu)];
   if (up) parts.push(`up by ${up}`);
@@ -188,6 +191,7 @@ function matchParts({ match }: SteeringRule): [string, string | undefined][] {
     ["TEID", teids(match.teid)],
     ["QFI", ranges(match.qfi)],
     ["message", ranges(match.message)],
+    ["only", match.direction],
   ];
 }
 

@@ -8,6 +8,7 @@
 import {
   type Box,
   boxOf,
+  dimensionIndex,
   dimensions,
   type Interval,
   type Intervals,
@@ -37,6 +38,15 @@ export function boxOfMatch(match: Match): Box {
   const box = boxOf(match, dataplaneNumber);
   known.set(match, box);
   return box;
+}
+
+const UPLINK_ONLY: Intervals = [[0n, 0n]];
+
+/** Where a rule acts: one for flows where their uplink packets are, for the downlink goes with them. */
+export function reachOf(match: Match): Box {
+  const box = boxOfMatch(match);
+  if (match.direction) return box;
+  return box.map((intervals, at) => (at === dimensionIndex.direction ? UPLINK_ONLY : intervals));
 }
 
 export function intervalsMeet(a: Intervals | undefined, b: Intervals | undefined): boolean {

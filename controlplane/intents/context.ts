@@ -63,11 +63,11 @@ export function poolThatMeets(prefix: Prefix, { dataplanes = [] }: ValidationCon
 
 /**
  * Why do packets that are sent to `address` never arrive, or come back? Undefined when they arrive.
- * `what` is an endpoint that they are translated to, or a transit function that they are tunnelled to.
+ * `what` is an endpoint that they are translated to, a transit function that they are tunnelled to, or where an output leads.
  */
 export function leadsNowhere(
   address: Address,
-  what: "endpoint" | "function",
+  what: "endpoint" | "function" | "next hop" | "tunnel end",
   context: ValidationContext,
 ): string | undefined {
   const { apps, own, vxlan, dataplanes = [] } = context;
@@ -77,11 +77,13 @@ export function leadsNowhere(
     return `${text} is the appliance's own VXLAN address: packets would come straight back`;
   }
   if (holds(own, address)) {
-    if (what === "function") return `${text} is the appliance itself: packets would come straight back`;
+    if (what !== "endpoint") return `${text} is the appliance itself: packets would come straight back`;
     if (!holds(apps?.addresses, address)) return `${text} is an address of the appliance that UEs may not reach`;
   }
   const pool = poolThatMeets(host(address), context);
   if (pool) return `${text} lies in ${pool}: packets would come straight back`;
+  // By an adapter of its own another gateway may be reached.
+  if (what === "next hop" || what === "tunnel end") return undefined;
   if (apps?.networks.some((network) => contains(network, host(address)))) return undefined;
   for (const { name, accessPeers, corePeers } of dataplanes) {
     const peer = [...accessPeers, ...corePeers].find((one) => one.length > 0 && contains(one, host(address)));

@@ -43,7 +43,15 @@ export function loops(intent: Intent, context: ValidationContext): FieldError[] 
     const addressed = (copy.mac ?? copy.address ?? copy.tunnel) !== undefined;
     if (copy.port !== undefined) look(field, adapterTaken(copy.port, !addressed, context));
   }
-  if (output?.port !== undefined) look("rules.output.port", adapterTaken(output.port, false, context));
+  const leaves = action === "forward" ? "rules.forward" : "rules.output";
+  if (output?.port !== undefined) look(`${leaves}.port`, adapterTaken(output.port, false, context));
+  if (output?.address !== undefined) {
+    look(`${leaves}.address`, leadsNowhere(parseAddress(output.address), "next hop", context));
+  }
+  if (output?.tunnel) {
+    const end = parseAddress(output.tunnel.destination);
+    look(`${leaves}.tunnel.destination`, leadsNowhere(end, "tunnel end", context));
+  }
   const pools = (context.dataplanes ?? []).flatMap((one) => one.pools);
   const toUes = match.destination?.every((text) => pools.some((pool) => contains(pool, parsePrefix(text))));
   if (action === "route" && !output && toUes && !appInitiated) {

@@ -38,12 +38,24 @@ export interface ServiceRules {
   tun_id?: NumberOrText;
   qfi?: NumberOrText;
   gtpu_msgtype?: NumberOrText;
+  direction?: "uplink" | "downlink";
   /** Absent: what matches is left to the core. `local`: handed to the apps' network untranslated. */
   endpoint?: string;
   endpoints?: { address: string; port?: string | number; weight?: string | number; drain?: boolean }[];
   affinity?: "connection" | "ue";
   action?: "pass" | "drop";
-  output?: { port: string; vlan?: string | number; mac?: string };
+  output?: ServiceOutlet;
+  forward?: ServiceOutlet;
+}
+
+/** Where packets leave: an adapter, a next hop, a tunnel; at least one of them. */
+export interface ServiceOutlet {
+  port?: string;
+  vlan?: string | number;
+  mac?: string;
+  sourceMac?: string;
+  address?: string;
+  tunnel?: { type: "gre" | "gtp-u"; source?: string; destination: string };
 }
 
 export type ChainEntry = string | { address: string; encapsulation?: "vxlan" | "nsh" };

@@ -50,6 +50,7 @@ export const matchFields = [
   "tun_id",
   "qfi",
   "gtpu_msgtype",
+  "direction",
 ] as const;
 
 const path = (field: (typeof matchFields)[number]) => `rules.${field}`;
@@ -300,7 +301,9 @@ export function readMatch(read: Reader, rules: Fields, context: ValidationContex
   const whole = (prefixes: Prefix[] | undefined) => prefixes?.[0]?.length === 0;
   const everyDestination = whole(destination) && source !== undefined;
   const everySource = signalling || (destination !== undefined && !everyDestination && whole(source));
+  const direction = read.oneOf(rules.direction, path("direction"), ["uplink", "downlink"] as const);
   const match: Match = {
+    ...(direction && { direction }),
     ...(destination && !everyDestination && { destination: texts(destination) }),
     ...(source && !everySource && { source: texts(source) }),
     ...(protocol && { protocol }),

@@ -1,11 +1,11 @@
 /**
  * What happens to the packets of the second form: where do they go, by which functions, and what is done beside that?
  *
- * One kind of output at most: `endpoint` or `endpoints`, `output`, `action`. Beside it `chain`, `mirror`, `rate`; and
+ * One kind of output at most: `endpoint` or `endpoints`, `output`, `forward`, `action`. Beside it `chain`, `mirror`, `rate`; and
  * `health`, by which endpoints are asked whether they are there.
  */
 import { MAX_FUNCTIONS } from "../../dataplane/chain.ts";
-import type { Endpoint, Treatment } from "../../dataplane/steering.ts";
+import type { Endpoint, Outlet, Treatment, TunnelEnd } from "../../dataplane/steering.ts";
 import { milliseconds } from "../config/duration.ts";
 import { adapterTaken, leadsNowhere, type ValidationContext } from "./context.ts";
 import type { ChainFunction, Health, Intent } from "./model.ts";
@@ -22,7 +22,7 @@ export interface EndpointRead {
   endpoint: Endpoint;
 }
 
-const destinationFields = ["endpoint", "endpoints", "output", "action"] as const;
+const destinationFields = ["endpoint", "endpoints", "output", "forward", "action"] as const;
 export const outcomeFields = [...destinationFields, "affinity"] as const;
 export const beside = ["chain", "mirror", "rate", "health", "appInitiated"] as const;
 
@@ -31,7 +31,7 @@ function reachable(
   read: Reader,
   address: Address,
   field: string,
-  what: "endpoint" | "function",
+  what: Parameters<typeof leadsNowhere>[1],
   context: ValidationContext,
 ): Address | undefined {
   const why = leadsNowhere(address, what, context);
@@ -86,17 +86,41 @@ function severalEndpoints(read: Reader, value: unknown, context: ValidationConte
   return found.some((one) => one === undefined) ? undefined : (found as EndpointRead[]);
 }
 
-function outputOf(read: Reader, value: unknown, context: ValidationContext): Intent["output"] {
-  if (!isObject(value)) return read.fail("rules.output", 'must be an object such as {"port": "eth2", "vlan": 100}');
-  read.known(value, "rules.output.", ["port", "vlan", "mac"]);
-  const port = read.adapter(value.port, "rules.output.port");
-  const vlan = value.vlan === undefined ? undefined : read.integer(value.vlan, "rules.output.vlan", 1, 4094);
-  const mac = value.mac === undefined ? undefined : read.mac(value.mac, "rules.output.mac");
+function tunnelOf(read: Reader, value: unknown, at: string, context: ValidationContext): TunnelEnd | undefined {
+  if (!isObject(value)) return read.fail(at, 'must be an object such as {"type": "gre", "destination": "10.60.0.9"}');
+  read.known(value, `${at}.`, ["type", "source", "destination"]);
+  if (value.type === undefined) read.fail(`${at}.type`, 'is required: "gre" or "gtp-u"');
+  const type = read.oneOf(value.type, `${at}.type`, ["gre", "gtp-u"] as const);
+  const to = read.address(value.destination, `${at}.destination`);
+  const destination = to && reachable(read, to, `${at}.destination`, "tunnel end", context);
+  const source = value.source === undefined ? undefined : read.address(value.source, `${at}.source`);
+  if (!type || !destination) return undefined;
+  return { type, ...(source && { source: formatAddress(source) }), destination: formatAddress(destination) };
+}
+
+/** What does not go together in it is judged with the whole rule: `misfits`. */
+function outletOf(read: Reader, value: unknown, at: string, context: ValidationContext): Outlet | undefined {
+  if (!isObject(value)) return read.fail(at, 'must be an object such as {"port": "eth2", "vlan": 100}');
+  read.known(value, `${at}.`, ["port", "vlan", "mac", "sourceMac", "address", "tunnel"]);
+  const before = read.errors.length;
+  const port = value.port === undefined ? undefined : read.adapter(value.port, `${at}.port`);
+  const vlan = value.vlan === undefined ? undefined : read.integer(value.vlan, `${at}.vlan`, 1, 4094);
+  const mac = value.mac === undefined ? undefined : read.mac(value.mac, `${at}.mac`);
+  const sourceMac = value.sourceMac === undefined ? undefined : read.mac(value.sourceMac, `${at}.sourceMac`);
+  const given = value.address === undefined ? undefined : read.address(value.address, `${at}.address`);
+  const address = given && reachable(read, given, `${at}.address`, "next hop", context);
+  const tunnel = value.tunnel === undefined ? undefined : tunnelOf(read, value.tunnel, `${at}.tunnel`, context);
   const taken = port && adapterTaken(port, false, context);
-  if (taken) return read.fail("rules.output.port", taken);
-  return port === undefined
-    ? undefined
-    : { port, ...(vlan !== undefined && { vlan }), ...(mac !== undefined && { mac }) };
+  if (taken) read.fail(`${at}.port`, taken);
+  if (read.errors.length > before) return undefined;
+  return {
+    ...(port !== undefined && { port }),
+    ...(vlan !== undefined && { vlan }),
+    ...(mac !== undefined && { mac }),
+    ...(sourceMac !== undefined && { sourceMac }),
+    ...(address && { address: formatAddress(address) }),
+    ...(tunnel && { tunnel }),
+  };
 }
 
 export type DestinationRead = Pick<Intent, "action" | "affinity" | "output"> & {
@@ -119,13 +143,21 @@ export function readDestination(read: Reader, rules: Fields, context: Validation
   const said = given[0];
   const one = rules.endpoint === undefined ? undefined : oneEndpoint(read, rules.endpoint, context);
   const several = rules.endpoints === undefined ? undefined : severalEndpoints(read, rules.endpoints, context);
-  const output = rules.output === undefined ? undefined : outputOf(read, rules.output, context);
+  const output = rules.output === undefined ? undefined : outletOf(read, rules.output, "rules.output", context);
+  const whole = rules.forward === undefined ? undefined : outletOf(read, rules.forward, "rules.forward", context);
+  if (output?.tunnel?.type === "gtp-u") {
+    read.fail(
+      "rules.output.tunnel.type",
+      "gtp-u goes with forward: what leaves by output has no GTP-U tunnel any more",
+    );
+  }
   const action = read.oneOf(rules.action, "rules.action", ["pass", "drop"] as const);
   const ue = affinity === "ue" && { affinity };
   if (one === "local") return { action: "route", ...(said && { said }) };
   if (one) return { action: "take", endpoints: [one], ...ue, ...(said && { said }) };
   if (several) return { action: "take", endpoints: several, ...ue, ...(said && { said }) };
   if (output) return { action: "route", output, ...(said && { said }) };
+  if (whole) return { action: "forward", output: whole, ...(said && { said }) };
   if (action) return { action, said: "action" };
   return given.length === 0 ? { action: "pass" } : undefined;
 }

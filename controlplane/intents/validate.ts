@@ -5,6 +5,7 @@
  * a list of complaints about both. Every field is looked at, so one answer names all errors. Fields follow seed 001
  * §4.3.4.1 and seed 004 §5.2.2.2.1.3; what is beyond them is in read-match.ts and read-outcome.ts.
  */
+import { misfits } from "../../dataplane/steering-checks.ts";
 import { leadsNowhere, noContext, type ValidationContext } from "./context.ts";
 import {
   type AddressService,
@@ -65,13 +66,48 @@ function addressIntent(read: Reader, body: Fields, context: ValidationContext): 
 /** Signalling is never part of a flow: it passes, or goes nowhere. */
 function refuseOnSignalling(read: Reader, body: Fields, rules: Fields): void {
   const said = "does not go with gtpu_msgtype other than 255 (g-pdu): such messages pass, or are dropped";
-  for (const field of ["endpoint", "endpoints", "output", "affinity"] as const) {
+  for (const field of ["endpoint", "endpoints", "output", "forward", "affinity", "direction"] as const) {
     if (rules[field] !== undefined) read.fail(`rules.${field}`, said);
   }
   const lists = isObject(body.chain) ? [body.chain.ue_net, body.chain.net_ue, body.chain.net_eu] : [];
   if (lists.some((list) => Array.isArray(list) && list.length > 0)) read.fail("chain", said);
   for (const field of ["mirror", "rate", "health"] as const) if (body[field] !== undefined) read.fail(field, said);
   if (body.appInitiated === true) read.fail("appInitiated", said);
+}
+
+/** What does not go together, whatever the back end; fields are those of the second form. */
+function refuseMisfits(read: Reader, intent: Omit<Intent, "name" | "priority">, context: ValidationContext): void {
+  const { chain, ...rest } = intent;
+  const whole = intent.action === "forward";
+  const treatment = chain && { chain: { ...chain, uplink: [], downlink: [] } };
+  const rule = { ...rest, id: 1, service: 1, name: "", priority: 0, ...(treatment && { treatment }) };
+  for (const { field, message } of misfits(rule)) {
+    const own = field
+      .replace("match.direction", "rules.direction")
+      .replace(/^output/, whole ? "rules.forward" : "rules.output")
+      .replace("treatment.chain", "chain");
+    read.fail(own, message);
+  }
+  if (intent.output?.tunnel?.type !== "gtp-u") return;
+  const { dataplanes: names } = intent.match;
+  const meant = (context.dataplanes ?? []).filter(({ name }) => names?.includes(name) ?? true);
+  if (meant.length > 0 && meant.every(({ plugin }) => plugin === "ethernet")) {
+    const of = meant.map(({ name }) => name).join(", ");
+    read.fail("rules.forward.tunnel.type", `gtp-u needs a data plane with plugin gtp: ${of} carries plain Ethernet`);
+  }
+}
+
+/** What a service for one direction cannot ask for, beside what no rule can. */
+function refuseOneWay(read: Reader, body: Fields, rules: Fields, direction: "uplink" | "downlink" | undefined): void {
+  if (!direction) return;
+  if (rules.endpoint === "local") {
+    const why = "what the apps' network sends back belongs to a flow, so leave direction out, or give output";
+    read.fail("rules.direction", `does not go with endpoint local: ${why}`);
+  }
+  const other = direction === "uplink" ? "downlink" : "uplink";
+  if (isObject(body.rate) && body.rate[other] !== undefined) {
+    read.fail(`rate.${other}`, `limits nothing: the service is for the ${direction} only`);
+  }
 }
 
 function ruleIntent(read: Reader, body: Fields, context: ValidationContext): Intent | undefined {
@@ -88,6 +124,11 @@ function ruleIntent(read: Reader, body: Fields, context: ValidationContext): Int
   const { match, family, destination, hasPorts, protocolUnread } = readMatch(read, rules, context);
   const outcome = readDestination(read, rules, context);
   const treatments = readBeside(read, body, outcome, context);
+  const { action = "pass", output } = outcome ?? {};
+  if (!namesSignalling(match)) {
+    refuseOneWay(read, body, rules, match.direction);
+    refuseMisfits(read, { match, action, ...(output && { output }), ...treatments, appInitiated }, context);
+  }
   if (namesSignalling(match)) refuseOnSignalling(read, body, rules);
   else if (outcome?.endpoints && rules.nw_dst === undefined) {
     read.fail("rules.nw_dst", "is required when an endpoint is given");
@@ -100,7 +141,7 @@ function ruleIntent(read: Reader, body: Fields, context: ValidationContext): Int
   }
   if (outcome?.said !== undefined) refuseProtected(read, destination, "rules.nw_dst", context);
   if (read.errors.length > 0 || !name || priority === undefined || !outcome) return undefined;
-  const { action, endpoints, affinity, output } = outcome;
+  const { endpoints, affinity } = outcome;
   return {
     name,
     priority,

@@ -10,7 +10,7 @@
  * Exact set algebra, no sampling. Each finding names the services and, where there is one, a packet that shows it.
  */
 import type { Box } from "../../dataplane/space.ts";
-import { boxesMeet, boxOfMatch, holds, intersect } from "./algebra.ts";
+import { boxesMeet, boxOfMatch, holds, intersect, reachOf } from "./algebra.ts";
 import type { ValidationContext } from "./context.ts";
 import { cover } from "./cover.ts";
 import { loops } from "./loops.ts";
@@ -67,6 +67,10 @@ export function conflictFinding(a: Ruled, b: Ruled, universe: Universe): Finding
   );
 }
 
+/** The core's packets may come from protected addresses. */
+const guardsOf = ({ match }: Ruled, { protect }: Universe): Universe["protect"] =>
+  match.direction === "downlink" ? [] : protect;
+
 /**
  * Why does a rule never act? Undefined when some packet comes to it. `higher` are the rules of higher priority that it
  * meets, highest first.
@@ -79,7 +83,8 @@ export function neverActs(
 ): Finding | undefined {
   const box = boxOfMatch(rule.match);
   const never = `"${rule.name}" never acts`;
-  const kinds = possible(box, universe);
+  const kinds = possible(reachOf(rule.match), universe);
+  const guards = guardsOf(rule, universe);
   if (kinds.length === 0) {
     return finding(
       "unreachable",
@@ -88,7 +93,7 @@ export function neverActs(
       packetOf(pickOf(box), [box]),
     );
   }
-  const owners = [...universe.protect.map((one) => one.box), ...higher.map(({ match }) => boxOfMatch(match))];
+  const owners = [...guards.map((one) => one.box), ...higher.map(({ match }) => boxOfMatch(match))];
   const used = new Set<number>();
   let undecided = false;
   for (const kind of kinds) {
@@ -100,8 +105,8 @@ export function neverActs(
   if (undecided) {
     return finding("undecided", [rule.name], `whether "${rule.name}" ever acts is too hard a question for this set`);
   }
-  const protectors = universe.protect.filter((_, at) => used.has(at));
-  const names = higher.filter((_, at) => used.has(at + universe.protect.length)).map(({ name }) => name);
+  const protectors = guards.filter((_, at) => used.has(at));
+  const names = higher.filter((_, at) => used.has(at + guards.length)).map(({ name }) => name);
   const guarded = `${protectors.map(({ text }) => text).join(", ")} ${protectors.length === 1 ? "is" : "are"} protected from UEs`;
   const packet = packetOf(pickOf(kinds[0]!), [box, ...owners.filter((_, at) => used.has(at))]);
   if (names.length === 0) return finding("unreachable", [rule.name], `${never}: ${guarded}`, packet);
@@ -117,8 +122,8 @@ export function neverActs(
 /** A packet that comes to the rule; undefined when none does. */
 export function packetFor(rule: Ruled, higher: readonly Ruled[], universe: Universe): PacketExample | undefined {
   const box = boxOfMatch(rule.match);
-  const owners = [...universe.protect.map((one) => one.box), ...higher.map(({ match }) => boxOfMatch(match))];
-  for (const kind of possible(box, universe)) {
+  const owners = [...guardsOf(rule, universe).map(({ box }) => box), ...higher.map(({ match }) => boxOfMatch(match))];
+  for (const kind of possible(reachOf(rule.match), universe)) {
     const answer = cover(kind, owners);
     if ("uncovered" in answer) return packetOf(pick(answer.uncovered), [box, ...owners]);
   }
@@ -216,7 +221,7 @@ export function judge(rule: Intent, others: readonly Intent[], context: Validati
   for (const lower of met.filter(({ priority }) => priority < rule.priority).slice(0, warnLimit)) {
     const mine = boxOfMatch(lower.match);
     const over = others.filter(({ priority }) => priority > lower.priority);
-    if (actsBeside(mine, box, over, universe)) continue;
+    if (actsBeside(lower, box, over, universe)) continue;
     const higher = above(
       lower,
       over.filter((other) => boxesMeet(mine, boxOfMatch(other.match))),
@@ -228,13 +233,13 @@ export function judge(rule: Intent, others: readonly Intent[], context: Validati
 }
 
 /** The quick way to know that a rule still acts: a packet outside the new one that happens to be nobody else's. */
-function actsBeside(mine: Box, added: Box, higher: readonly Ruled[], universe: Universe): boolean {
-  return possible(mine, universe).some((kind) => {
+function actsBeside(lower: Ruled, added: Box, higher: readonly Ruled[], universe: Universe): boolean {
+  return possible(reachOf(lower.match), universe).some((kind) => {
     const answer = cover(kind, [added]);
     if (!("uncovered" in answer)) return false;
     const point = pick(answer.uncovered);
     return (
-      !universe.protect.some((one) => holds(one.box, point)) &&
+      !guardsOf(lower, universe).some((one) => holds(one.box, point)) &&
       !higher.some(({ match }) => holds(boxOfMatch(match), point))
     );
   });

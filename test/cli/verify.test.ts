@@ -95,9 +95,27 @@ test("A16, A17: the options of service add mean the fields of the second form", 
       rate: { uplink: "10M" },
       health: { type: "http", port: "8080", path: "/ok" },
     });
+    const away = ["--forward", "eth2.7", "--next-hop", "10.70.0.1", "--tunnel", "gtp-u/198.18.2.9"];
+    assert.is((await add("away", "--priority", "10", "--src", "10.45.0.7", ...away)).code, 0);
+    const tapped = ["--direction", "downlink", "--output", "--tunnel", "gre/10.70.0.9"];
+    assert.is((await add("tapped", "--priority", "11", "--dst", "203.0.113.9", ...tapped)).code, 0);
+    const rules = async (name: string) =>
+      ((await running.call("GET", `/service/${name}`)).body as { rules: unknown }).rules;
+    const tunnel = { type: "gtp-u", destination: "198.18.2.9" };
+    assert.equal(await rules("away"), {
+      ...{ priority: "10", nw_src: "10.45.0.7" },
+      forward: { port: "eth2", vlan: "7", address: "10.70.0.1", tunnel },
+    });
+    assert.equal(await rules("tapped"), {
+      ...{ priority: "11", nw_dst: "203.0.113.9", nw_src: "0.0.0.0/0", direction: "downlink" },
+      output: { tunnel: { type: "gre", destination: "10.70.0.9" } },
+    });
+    assert.match((await add("x", "--priority", "12", "--next-hop", "10.70.0.1")).err, "give one of those");
     assert.is((await add("echo", "--priority", "9", "--message", "echo-request", "--drop")).code, 0);
     const { out } = await offramp(["service", "ls"], on(running));
     assert.match(out, "any message echo-request");
+    assert.match(out, "203.0.113.9 only downlink");
+    assert.match(out, "with the tunnel: eth2 VLAN 7 to 10.70.0.1 by GTP-U to 198.18.2.9");
     assert.match(out, "(dropped)");
     assert.match(out, "10.60.0.2:80, 10.60.0.3:80; copied to tap0; at most 10M up, any down");
   }));

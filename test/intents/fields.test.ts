@@ -316,6 +316,16 @@ const wrong: [string, Parts, Parts, string[]][] = [
     ],
   ],
   [
+    "B1: a next hop that is the appliance, a tunnel into the UEs' own addresses, a wire",
+    { forward: { port: "acc0", address: "10.60.0.1", tunnel: { type: "gre", destination: "10.45.0.9" } } },
+    {},
+    [
+      "rules.forward.address: 10.60.0.1 is the appliance itself: packets would come straight back",
+      "rules.forward.tunnel.destination: 10.45.0.9 lies in 10.45.0.0/16, the UE addresses of data plane s1: packets would come straight back",
+      'rules.forward.port: "acc0" is a wire of data plane s1: what is sent there would come back',
+    ],
+  ],
+  [
     "a drop that is copied",
     { action: "drop" },
     { mirror: { port: "tap0" }, rate: { uplink: "1M" } },
@@ -362,6 +372,11 @@ test("A14: tunnels are not on an Ethernet data plane", () => {
     "rules.qfi: needs a data plane with plugin gtp: wifi carries plain Ethernet, without tunnels",
   ]);
   assert.equal(errors({ in_port: ["wifi", "s1"], tun_id: 1 }, {}, both), []);
+  const toGateway = { tunnel: { type: "gtp-u", destination: "10.70.0.9" } };
+  assert.equal(errors({ in_port: "wifi", forward: toGateway }, {}, both), [
+    "rules.forward.tunnel.type: gtp-u needs a data plane with plugin gtp: wifi carries plain Ethernet",
+  ]);
+  assert.equal(errors({ forward: toGateway }, {}, both), []);
 });
 
 test("A12: without a VXLAN address there are no chains", () => {

@@ -54,12 +54,112 @@ const good: [string, unknown][] = [
   ["A11: IPv6 without a port", second({ nw_src: "::/0", nw_dst: "2001:db8::/32", endpoint: "2001:db8:60::2" })],
   ["A11: empty chains, in both spellings", second({}, { chain: { ue_net: [], net_ue: [], net_eu: [] } })],
   ["A19: the local gateway needs no destination", second({ endpoint: "local" })],
+  ["B1: forwarded with the tunnel by an adapter", second({ forward: { port: "eth2" } })],
+  [
+    "B1: … to a next hop, in a VLAN, into GRE, or to another gateway",
+    second({
+      forward: { port: "eth2", vlan: "7", address: "10.70.0.1", tunnel: { type: "gtp-u", destination: "198.18.2.9" } },
+    }),
+  ],
+  ["A17: an output by GRE alone", second({ output: { tunnel: { type: "gre", destination: "2001:db8:70::9" } } })],
+  [
+    "B1: one direction, dropped, limited, copied or sent away",
+    second({ direction: "downlink" }, { rate: { downlink: "5M" }, mirror: { port: "tap0" } }),
+  ],
+  ["B1: one direction, sent away", second({ direction: "uplink", forward: { port: "eth2" } })],
   ["a name of other letters", { name: "Prüfstand 7", serviceIP: "203.0.113.1", applicationIP: "10.60.0.2" }],
   ["a name that JavaScript knows", { name: "constructor", serviceIP: "203.0.113.1", applicationIP: "10.60.0.2" }],
 ];
 for (const [sentence, body] of good) test(sentence, () => assert.equal(errors(body), []));
 
 const bad: [string, unknown, string[]][] = [
+  [
+    "B1: another direction than there are",
+    second({ direction: "both" }),
+    ['rules.direction: must be "uplink" or "downlink"'],
+  ],
+  [
+    "B1: one direction with what has to come back",
+    second(
+      { nw_dst: "203.0.113.1", direction: "uplink", endpoint: "10.60.0.2" },
+      { chain: { ue_net: ["10.60.0.3"] }, appInitiated: true },
+    ),
+    [
+      "rules.direction: does not go with endpoints: what is translated one way has to be translated back",
+      "chain: does not go with a rule for one direction: functions return packets to their flow",
+      "appInitiated: does not go with a rule for one direction",
+    ],
+  ],
+  [
+    "B1: one direction to the apps' network, and a limit of the other one",
+    second({ direction: "uplink", endpoint: "local" }, { rate: { downlink: "5M" } }),
+    [
+      "rules.direction: does not go with endpoint local: what the apps' network sends back belongs to a flow, so leave direction out, or give output",
+      "rate.downlink: limits nothing: the service is for the uplink only",
+    ],
+  ],
+  [
+    "B1: a direction of signalling",
+    second({ gtpu_msgtype: "end-marker", nw_src: undefined, direction: "uplink", forward: { port: "eth2" } }),
+    [
+      "rules.forward: does not go with gtpu_msgtype other than 255 (g-pdu): such messages pass, or are dropped",
+      "rules.direction: does not go with gtpu_msgtype other than 255 (g-pdu): such messages pass, or are dropped",
+    ],
+  ],
+  [
+    "B1: an outlet that leads nowhere",
+    second({ forward: { vlan: 7 } }),
+    ["rules.forward.port: is required where neither address nor tunnel says where packets go"],
+  ],
+  [
+    "B1: an outlet with everything wrong",
+    second({
+      output: {
+        port: "a b",
+        vlan: 4095,
+        mac: "x",
+        address: "224.0.0.1",
+        tunnel: { type: "ipip", source: "1" },
+        via: 1,
+      },
+    }),
+    [
+      "rules.output.via: unknown field",
+      "rules.output.port: must be the name of an adapter, 1 to 15 characters without / : and blanks",
+      "rules.output.vlan: must be a whole number 1..4094",
+      'rules.output.mac: must be a MAC address such as "02:00:00:00:00:01"',
+      "rules.output.address: 224.0.0.1 is not an address that packets can be sent to",
+      'rules.output.tunnel.type: must be "gre" or "gtp-u"',
+      "rules.output.tunnel.destination: is required",
+      'rules.output.tunnel.source: "1" is not an IPv4 address: write four numbers 0..255 without leading zeros',
+    ],
+  ],
+  [
+    "B1: two next hops, two families, a tunnel that is gone, two ways",
+    second(
+      {
+        output: { mac: "02:00:00:00:00:01", address: "10.70.0.1", tunnel: { type: "gtp-u", destination: "10.70.0.9" } },
+        forward: { tunnel: { type: "gre", source: "10.70.0.9", destination: "2001:db8::9" } },
+      },
+      { chain: { ue_net: ["10.60.0.3"] } },
+    ),
+    [
+      "rules.forward: does not go with output: packets go one way, so give one of them",
+      "rules.output.tunnel.type: gtp-u goes with forward: what leaves by output has no GTP-U tunnel any more",
+      "rules.output.mac: does not go with address, whose MAC address is found: give one of them",
+    ],
+  ],
+  [
+    "B1: forward with a chain, and a tunnel of two families",
+    second(
+      { forward: { tunnel: { type: "gre", source: "10.70.0.9", destination: "2001:db8::9" } } },
+      { chain: { ue_net: ["10.60.0.3"] } },
+    ),
+    [
+      "chain: does not go with forward: functions get packets without their tunnel",
+      "rules.forward.tunnel.source: must be of the same family as the tunnel's destination",
+    ],
+  ],
   ["no object", [], [": must be an object"]],
   ["null", null, [": must be an object"]],
   ["neither form", { name: "a" }, [": give either serviceIP and applicationIP, or rules"]],

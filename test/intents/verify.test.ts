@@ -44,15 +44,17 @@ const packets: Point[] = [gtp, wifi].flatMap(({ name, plugin }) =>
         [6, 17, 1, 2].flatMap((protocol) =>
           (protocol < 6 ? [0] : [0, 1, 2, 3]).flatMap((port) =>
             [0, 1, 2, 3].flatMap((vlan) =>
-              (plugin === "gtp" ? [1, 2, 3, 4] : [0]).map((teid) =>
+              (plugin === "gtp" ? [1, 2, 3, 4, -1] : [0, -1]).map((teid) =>
                 point({
+                  // One of them comes from the core.
+                  direction: teid < 0 ? 1 : 0,
                   source: addressNumber(ue),
                   destination: addressNumber(server),
                   protocol,
                   destinationPort: port,
                   vlan,
                   dataplane: dataplaneNumber(name),
-                  teid,
+                  teid: plugin === "gtp" ? Math.abs(teid) : 0,
                   qfi: 254,
                   message: 255,
                   baseStation: plugin === "gtp" ? addressNumber("198.18.1.2") : 0n,
@@ -87,8 +89,9 @@ const matches: fc.Arbitrary<Match> = fc
     vlan: optional(between(0, 2)),
     teid: optional(between(0, 3)),
     dataplanes: optional(some("small-gtp", "small-wifi", "gone")),
+    direction: fc.option(fc.constantFrom("uplink" as const, "downlink" as const), { nil: undefined, freq: 1 }),
   })
-  .map(({ destination, source, transport, vlan, teid, dataplanes }) => ({
+  .map(({ destination, source, transport, vlan, teid, dataplanes, direction }) => ({
     family: 4 as const,
     ...(destination && { destination }),
     ...(source && { source }),
@@ -97,6 +100,7 @@ const matches: fc.Arbitrary<Match> = fc
     ...(vlan && { vlan: [vlan] }),
     ...(teid && { teid: [teid] }),
     ...(dataplanes && { dataplanes }),
+    ...(direction && { direction }),
   }));
 const ruleSets = fc
   .array(fc.tuple(matches, fc.integer({ min: 0, max: 9 })), { minLength: 1, maxLength: 9 })
@@ -107,7 +111,11 @@ const ruleSets = fc
   );
 
 const inside = ({ match }: Intent, packet: Point) => outsideIn(boxOfMatch(match), packet) === undefined;
-const guarded = (packet: Point) => packet[dimensionIndex.destination] === addressNumber("203.0.113.3");
+const isUplink = (packet: Point) => packet[dimensionIndex.direction] === 0n;
+const guarded = (packet: Point) =>
+  isUplink(packet) && packet[dimensionIndex.destination] === addressNumber("203.0.113.3");
+/** A rule for flows acts where their uplink packets are. */
+const reached = ({ match }: Intent, packet: Point) => match.direction !== undefined || isUplink(packet);
 
 /** The packet that a finding shows, as a point. */
 const told = (packet: PacketExample): Point =>
@@ -124,6 +132,7 @@ const told = (packet: PacketExample): Point =>
     qfi: packet.qfi ?? 254,
     message: packet.message ?? 255,
     dataplane: packet.dataplane === undefined ? 0 : dataplaneNumber(packet.dataplane),
+    direction: packet.direction === "downlink" ? 1 : 0,
   });
 
 test("C7: conflicts, shadowed and unreachable rules are exactly those that trying every packet finds", () => {
@@ -153,7 +162,7 @@ test("C7: conflicts, shadowed and unreachable rules are exactly those that tryin
         rules.map((rule) => [rule.name, new Set(packets.filter((packet) => inside(rule, packet)))]),
       );
       for (const rule of rules) {
-        const mine = [...matching.get(rule.name)!];
+        const mine = [...matching.get(rule.name)!].filter((packet) => reached(rule, packet));
         const higher = rules.filter((other) => other.priority > rule.priority);
         const acts = mine.some(
           (packet) => !guarded(packet) && !higher.some((other) => matching.get(other.name)!.has(packet)),
