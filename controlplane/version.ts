@@ -1,19 +1,4 @@
-/** Which release is this? package.json says; it lies beside the sources and beside dist/. */
-import { readFileSync } from "node:fs";
+/** Which release is this? package.json says, whether this runs from the sources or from dist/. */
+import { createRequire } from "node:module";
 
-function find(): string {
-  for (const up of ["../package.json", "../../package.json"]) {
-    try {
-      const found = JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8")) as {
-        name?: string;
-        version?: string;
-      };
-      if (found.name === "offramp") return found.version ?? "unknown";
-    } catch {
-      // not at this distance
-    }
-  }
-  return "unknown";
-}
-
-export const version = find();
+export const version = (createRequire(import.meta.url)("#package") as { version: string }).version;

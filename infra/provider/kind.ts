@@ -1,0 +1,46 @@
+/**
+ * What does the provider have to know of one kind of resource?
+ *
+ * Pulumi's engine asks for each resource: is what is wanted well formed (`check`), make it, read it, change it, remove it. What
+ * differs between wanted and had is found for all kinds alike (difference.ts). A kind is a table of these answers.
+ */
+import type { Site } from "./site.ts";
+
+export type Properties = Readonly<Record<string, unknown>>;
+
+export interface CheckFailure {
+  /** Path of the property: `rules.nw_dst[0]`. */
+  property: string;
+  reason: string;
+}
+
+/** A resource as it is at the site. */
+export interface Found {
+  /** What a program would have to say to get it. */
+  inputs: Properties;
+  /** Outputs beyond the inputs. */
+  outputs?: Properties;
+}
+
+export interface Kind {
+  /** Behind the last colon of its type token. */
+  type: string;
+  /** Properties that cannot change: another value is another resource. The old one goes first. */
+  fixed: readonly string[];
+  /**
+   * Inputs with what was left out filled in. Values that are not known yet are `unknownValue`.
+   * @param name of the resource in the program
+   */
+  check(inputs: Properties, name: string): { inputs: Properties; failures: CheckFailure[] };
+  /** Returns its id. @throws SiteError, SiteUnreachableError, and there is none then */
+  create(site: Site, inputs: Properties): Promise<{ id: string; outputs?: Properties }>;
+  /** Undefined: there is none. @throws SiteError, SiteUnreachableError */
+  read(site: Site, id: string): Promise<Found | undefined>;
+  /** @throws SiteError, SiteUnreachableError, and it is as it was then */
+  update(site: Site, id: string, inputs: Properties): Promise<{ outputs?: Properties }>;
+  /** One that is gone is fine. @throws SiteError, SiteUnreachableError */
+  remove(site: Site, id: string): Promise<void>;
+}
+
+/** What stands for a value that will be known only when other resources are there (Pulumi's protocol fixes it). */
+export const unknownValue = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";

@@ -1,0 +1,252 @@
+/**
+ * What does Pulumi's engine ask, and who answers?
+ *
+ *   engine ─gRPC (pulumirpc.ResourceProvider)─▶ here ─▶ kind ─HTTP─▶ appliance of the site
+ *
+ * Messages are those of `@pulumi/pulumi/proto`. The provider's own configuration says which site: `api`, `token`, `ca`,
+ * `patience` (seconds). Secrets arrive as they are; the engine itself keeps what was secret secret. Nothing is asked of a
+ * site whose address is not known yet, as in the first preview of a site that is still to be made.
+ */
+import type { ServerUnaryCall, sendUnaryData, UntypedServiceImplementation } from "@grpc/grpc-js";
+import * as grpc from "@grpc/grpc-js";
+import plugin from "@pulumi/pulumi/proto/plugin_pb.js";
+import services from "@pulumi/pulumi/proto/provider_grpc_pb.js";
+import messages from "@pulumi/pulumi/proto/provider_pb.js";
+import empty from "google-protobuf/google/protobuf/empty_pb.js";
+import struct from "google-protobuf/google/protobuf/struct_pb.js";
+import { type Difference, differences } from "./difference.ts";
+import { type CheckFailure, type Kind, type Properties, unknownValue } from "./kind.ts";
+import { Site, type SiteAccess } from "./site.ts";
+
+export interface ProviderOptions {
+  kinds: readonly Kind[];
+  version: string;
+}
+
+type Struct = InstanceType<typeof struct.Struct>;
+type Call<Message> = ServerUnaryCall<Message, unknown>;
+
+const settings = ["api", "token", "ca", "patience"];
+const { DIFF_NONE, DIFF_SOME } = messages.DiffResponse.DiffChanges;
+const { Kind: change } = messages.PropertyDiff;
+
+const plain = (given: Struct | undefined): Record<string, unknown> =>
+  (given?.toJavaScript() ?? {}) as Record<string, unknown>;
+const packed = (properties: Properties): Struct =>
+  // Undefined is no value of a Struct.
+  struct.Struct.fromJavaScript(JSON.parse(JSON.stringify(properties)));
+
+const isUnknown = (value: unknown): boolean => value === unknownValue;
+
+/** What the engine adds to inputs for itself. */
+function own(properties: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(properties).filter(([name]) => !name.startsWith("__")));
+}
+
+function checkSettings(given: Properties): CheckFailure[] {
+  const failures: CheckFailure[] = Object.keys(given)
+    .filter((property) => !settings.includes(property) && property !== "version" && property !== "pluginDownloadURL")
+    .map((property) => ({ property, reason: `is not known; the provider has ${settings.join(", ")}` }));
+  const { api, patience } = given;
+  if (api === undefined)
+    failures.push({ property: "api", reason: "is required: the URL of the site's management API" });
+  else if (!isUnknown(api) && !(typeof api === "string" && /^https?:/.test(api) && URL.canParse(api))) {
+    failures.push({ property: "api", reason: "must be a URL such as https://edge-7.example.net:8090" });
+  }
+  if (patience !== undefined && !isUnknown(patience) && !(Number(patience) >= 0)) {
+    failures.push({ property: "patience", reason: "must be a number of seconds" });
+  }
+  return failures;
+}
+
+class ResourceProvider {
+  readonly #kinds: ReadonlyMap<string, Kind>;
+  readonly #version: string;
+  /** Absent: the engine has not said, or does not know yet. */
+  #site: Site | undefined;
+
+  constructor({ kinds, version }: ProviderOptions) {
+    this.#kinds = new Map(kinds.map((kind) => [kind.type, kind]));
+    this.#version = version;
+  }
+
+  #kind(urn: string): Kind {
+    const token = (urn.split("::")[2] ?? "").split("$").pop() ?? "";
+    const kind = this.#kinds.get(token.split(":")[2] ?? "");
+    if (kind) return kind;
+    throw new Error(`offramp has no resource ${token}; it has ${[...this.#kinds.keys()].join(", ")}`);
+  }
+
+  get #known(): Site {
+    if (this.#site) return this.#site;
+    throw new Error("the provider has not been told which site: set offramp:api, or give it `api`");
+  }
+
+  #failures(failures: readonly CheckFailure[]) {
+    return failures.map(({ property, reason }) => {
+      const failure = new messages.CheckFailure();
+      failure.setProperty(property);
+      failure.setReason(reason);
+      return failure;
+    });
+  }
+
+  getPluginInfo() {
+    const info = new plugin.PluginInfo();
+    info.setVersion(this.#version);
+    return info;
+  }
+
+  getSchema() {
+    const schema = new messages.GetSchemaResponse();
+    schema.setSchema(JSON.stringify({ name: "offramp", version: this.#version }));
+    return schema;
+  }
+
+  checkConfig({ request }: Call<InstanceType<typeof messages.CheckRequest>>) {
+    const given = plain(request.getNews());
+    const response = new messages.CheckResponse();
+    response.setInputs(request.getNews());
+    response.setFailuresList(this.#failures(checkSettings(given)));
+    return response;
+  }
+
+  /** Another address, token or authority is the same site: nothing has to be made anew. */
+  diffConfig({ request }: Call<InstanceType<typeof messages.DiffRequest>>) {
+    return this.#difference(differences(plain(request.getOldInputs()), plain(request.getNews())), []);
+  }
+
+  async configure({ request }: Call<InstanceType<typeof messages.ConfigureRequest>>) {
+    const given = plain(request.getArgs());
+    await this.#site?.close();
+    this.#site = undefined;
+    const { api, token, ca, patience } = given;
+    if (typeof api === "string" && ![api, token, ca].some(isUnknown)) {
+      const access: SiteAccess = { api };
+      if (typeof token === "string") access.token = token;
+      if (typeof ca === "string") access.ca = ca;
+      if (patience !== undefined) access.patience = Number(patience) * 1000;
+      this.#site = new Site(access);
+    }
+    const response = new messages.ConfigureResponse();
+    response.setSupportspreview(true);
+    return response;
+  }
+
+  check({ request }: Call<InstanceType<typeof messages.CheckRequest>>) {
+    const urn = request.getUrn();
+    const { inputs, failures } = this.#kind(urn).check(own(plain(request.getNews())), urn.split("::")[3] ?? "");
+    const response = new messages.CheckResponse();
+    response.setInputs(packed(inputs));
+    response.setFailuresList(this.#failures(failures));
+    return response;
+  }
+
+  diff({ request }: Call<InstanceType<typeof messages.DiffRequest>>) {
+    const found = differences(own(plain(request.getOldInputs())), own(plain(request.getNews())));
+    return this.#difference(found, this.#kind(request.getUrn()).fixed);
+  }
+
+  #difference(found: readonly Difference[], fixed: readonly string[]) {
+    const response = new messages.DiffResponse();
+    response.setChanges(found.length > 0 ? DIFF_SOME : DIFF_NONE);
+    response.setHasdetaileddiff(true);
+    const kinds = {
+      add: [change.ADD, change.ADD_REPLACE],
+      delete: [change.DELETE, change.DELETE_REPLACE],
+      update: [change.UPDATE, change.UPDATE_REPLACE],
+    } as const;
+    for (const one of found) {
+      const top = /^[^.[]*/.exec(one.path)?.[0] ?? "";
+      const replaces = fixed.includes(top);
+      if (replaces) response.addReplaces(top);
+      response.addDiffs(top);
+      const detail = new messages.PropertyDiff();
+      detail.setKind(kinds[one.change][replaces ? 1 : 0]);
+      detail.setInputdiff(true);
+      response.getDetaileddiffMap().set(one.path, detail);
+    }
+    response.setDeletebeforereplace(true);
+    return response;
+  }
+
+  async create({ request }: Call<InstanceType<typeof messages.CreateRequest>>) {
+    const kind = this.#kind(request.getUrn());
+    const inputs = own(plain(request.getProperties()));
+    const response = new messages.CreateResponse();
+    if (request.getPreview()) {
+      response.setProperties(packed(inputs));
+      return response;
+    }
+    const { id, outputs } = await kind.create(this.#known, inputs);
+    response.setId(id);
+    response.setProperties(packed({ ...inputs, ...outputs }));
+    return response;
+  }
+
+  async read({ request }: Call<InstanceType<typeof messages.ReadRequest>>) {
+    const id = request.getId();
+    const found = await this.#kind(request.getUrn()).read(this.#known, id);
+    const response = new messages.ReadResponse();
+    if (!found) return response;
+    response.setId(id);
+    response.setInputs(packed(found.inputs));
+    response.setProperties(packed({ ...found.inputs, ...found.outputs }));
+    return response;
+  }
+
+  async update({ request }: Call<InstanceType<typeof messages.UpdateRequest>>) {
+    const kind = this.#kind(request.getUrn());
+    const inputs = own(plain(request.getNews()));
+    const response = new messages.UpdateResponse();
+    const { outputs } = request.getPreview() ? {} : await kind.update(this.#known, request.getId(), inputs);
+    response.setProperties(packed({ ...plain(request.getOlds()), ...inputs, ...outputs }));
+    return response;
+  }
+
+  async delete({ request }: Call<InstanceType<typeof messages.DeleteRequest>>) {
+    await this.#kind(request.getUrn()).remove(this.#known, request.getId());
+    return new empty.Empty();
+  }
+
+  attach() {
+    return new empty.Empty();
+  }
+
+  async cancel() {
+    await this.#site?.close();
+    return new empty.Empty();
+  }
+}
+
+/** Answers errors as gRPC does: with their text, which the engine shows beside the resource. */
+function implementation(provider: ResourceProvider): UntypedServiceImplementation {
+  const methods = Object.getOwnPropertyNames(ResourceProvider.prototype).filter(
+    (name) => name in services.ResourceProviderService,
+  );
+  return Object.fromEntries(
+    methods.map((name) => {
+      const method = provider[name as keyof ResourceProvider] as (call: unknown) => unknown;
+      const handler = (call: unknown, callback: sendUnaryData<unknown>) =>
+        void Promise.resolve()
+          .then(() => method.call(provider, call))
+          .then(
+            (response) => callback(null, response),
+            (error: Error) => callback({ code: grpc.status.UNKNOWN, details: error.message }),
+          );
+      return [name, handler];
+    }),
+  );
+}
+
+/** Listens on a port of the kernel's choice on loopback; returns it, and how to stop. */
+export async function serve(options: ProviderOptions): Promise<{ port: number; close(): void }> {
+  const server = new grpc.Server({ "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 });
+  server.addService(services.ResourceProviderService, implementation(new ResourceProvider(options)));
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    );
+  });
+  return { port, close: () => server.forceShutdown() };
+}

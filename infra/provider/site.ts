@@ -1,0 +1,144 @@
+/**
+ * How does the provider talk to a site's appliance?
+ *
+ * Over its HTTP API and nothing else. A site behind a slow or broken link is asked again, for as long as `patience` says; what
+ * was asked may have been done although no answer came, so whoever sends a change looks before it sends it again. Problem
+ * documents (RFC 9457) come out as `SiteError` with every field that they name.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { Agent, type Dispatcher, request } from "undici";
+
+export interface SiteAccess {
+  /** Of the management API: `https://edge-7.example.net:8090` */
+  api: string;
+  /** Of a management user; absent: none is sent. */
+  token?: string;
+  /** PEM of the authority of the API's certificate; absent: those of the system. */
+  ca?: string;
+  /** Milliseconds for which a site that does not answer is asked again. Default: 60 000. */
+  patience?: number;
+}
+
+export interface FieldProblem {
+  field: string;
+  message: string;
+}
+
+/** The appliance said no. */
+export class SiteError extends Error {
+  constructor(
+    readonly status: number,
+    /** `/problems/…` */
+    readonly type: string,
+    message: string,
+    readonly errors: readonly FieldProblem[] = [],
+  ) {
+    super(message);
+  }
+}
+
+/** Nobody answered, for as long as there was patience. */
+export class SiteUnreachableError extends Error {}
+
+interface Answer {
+  status: number;
+  body: unknown;
+}
+
+const usualPatience = 60_000;
+/** Of one attempt, milliseconds. */
+const attemptMs = 30_000;
+/** Answers that say: not now. */
+const passing = [429, 502, 503, 504];
+
+function errorOf(origin: string, { status, body }: Answer): SiteError {
+  const { type = "about:blank", title, detail, errors } = (body ?? {}) as Record<string, unknown>;
+  if (typeof title !== "string") return new SiteError(status, String(type), `${origin} answered ${status}`);
+  const fields = (Array.isArray(errors) ? errors : []) as FieldProblem[];
+  const named = fields.map(({ field, message }) => (field ? `${field}: ${message}` : message));
+  const said = named.length > 0 ? named.join("; ") : String(detail ?? title);
+  return new SiteError(status, String(type), `${origin}: ${title}: ${said}`, fields);
+}
+
+export class Site {
+  readonly #access: SiteAccess;
+  readonly #agent: Agent;
+
+  /** @throws Error when `api` is no URL */
+  constructor(access: SiteAccess) {
+    this.#access = { ...access, api: new URL(access.api).origin };
+    this.#agent = new Agent({ connect: { timeout: 10_000, ...(access.ca !== undefined && { ca: access.ca }) } });
+  }
+
+  /** Undefined: there is none (404). @throws SiteError, SiteUnreachableError */
+  async get<T>(path: string): Promise<T | undefined> {
+    const answer = await this.#persist(() => this.#once("GET", path));
+    if (answer.status === 404) return undefined;
+    return this.#good(answer) as T;
+  }
+
+  /**
+   * Sends a change. When its answer is lost, `done` is asked whether it was made all the same before it is sent again.
+   * @throws SiteError, SiteUnreachableError
+   */
+  async change<T>(method: "POST" | "PUT" | "DELETE", path: string, body: unknown, done: () => Promise<T | undefined>) {
+    let lost = false;
+    const answer = await this.#persist(async () => {
+      if (lost) {
+        const found = await done();
+        if (found !== undefined) return { status: 200, body: found };
+      }
+      lost = true;
+      return this.#once(method, path, body);
+    });
+    return this.#good(answer) as T;
+  }
+
+  #good(answer: Answer): unknown {
+    if (answer.status < 300) return answer.body;
+    throw errorOf(this.#access.api, answer);
+  }
+
+  async #persist(attempt: () => Promise<Answer>): Promise<Answer> {
+    const until = Date.now() + (this.#access.patience ?? usualPatience);
+    for (let wait = 200; ; wait = Math.min(wait * 2, 5_000)) {
+      let why: string;
+      try {
+        const answer = await attempt();
+        if (!passing.includes(answer.status)) return answer;
+        if (Date.now() + wait > until) return answer;
+        why = `it answered ${answer.status}`;
+      } catch (error) {
+        if (error instanceof SiteError) throw error;
+        why = error instanceof Error ? error.message : String(error);
+      }
+      if (Date.now() + wait > until) throw new SiteUnreachableError(`${this.#access.api} does not answer: ${why}`);
+      await sleep(wait * (0.5 + Math.random()));
+    }
+  }
+
+  async #once(method: Dispatcher.HttpMethod, path: string, body?: unknown): Promise<Answer> {
+    const { api, token } = this.#access;
+    const answer = await request(`${api}${path}`, {
+      method,
+      dispatcher: this.#agent,
+      headersTimeout: attemptMs,
+      bodyTimeout: attemptMs,
+      headers: {
+        ...(body !== undefined && { "content-type": "application/json" }),
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    const text = await answer.body.text();
+    try {
+      return { status: answer.statusCode, body: text === "" ? undefined : JSON.parse(text) };
+    } catch {
+      return { status: answer.statusCode, body: undefined };
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.close();
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * What does a program say to get something at a site?
+ *
+ * Resources of the provider in provider/; each needs to know which site, from `new Provider("edge-7", { api, token })` or
+ * from the configuration `offramp:api`, `offramp:token`, `offramp:ca`.
+ */
+
+import type { ResourceOptions } from "@pulumi/pulumi";
+import { CustomResource, type CustomResourceOptions, type Input, type Output, ProviderResource } from "@pulumi/pulumi";
+
+export interface ProviderArgs {
+  /** URL of the management API: `https://edge-7.example.net:8090`. */
+  api: Input<string>;
+  /** Of a management user with role operator or admin. Kept secret. */
+  token?: Input<string>;
+  /** PEM of the authority of the API's certificate; absent: those of the system. */
+  ca?: Input<string>;
+  /** Seconds for which a site that does not answer is asked again; default 60. */
+  patience?: Input<number>;
+}
+
+/** One site, as resources name it with `{ provider }`. */
+export class Provider extends ProviderResource {
+  constructor(name: string, args: ProviderArgs, options: ResourceOptions = {}) {
+    super("offramp", name, args, { ...options, additionalSecretOutputs: ["token"] } as ResourceOptions);
+  }
+}
+
+/** One value, or a list of which one has to hold. */
+type OneOrMore<T> = T | T[];
+
+/** The second form: docs/services.md says what each field matches, and which values it takes. */
+export interface ServiceRules {
+  priority: number;
+  nw_src?: OneOrMore<string>;
+  nw_dst?: OneOrMore<string>;
+  protocol?: OneOrMore<string | number>;
+  tp_dst?: OneOrMore<string | number>;
+  tp_src?: OneOrMore<string | number>;
+  nw_dscp?: OneOrMore<string | number>;
+  in_port?: OneOrMore<string>;
+  dl_src?: OneOrMore<string>;
+  dl_dst?: OneOrMore<string>;
+  dl_vlan?: OneOrMore<string | number>;
+  tun_src?: OneOrMore<string>;
+  tun_dst?: OneOrMore<string>;
+  tun_id?: OneOrMore<string | number>;
+  qfi?: OneOrMore<string | number>;
+  gtpu_msgtype?: OneOrMore<string | number>;
+  endpoint?: Input<string>;
+  endpoints?: Input<Input<{ address: string; port?: number; weight?: number; drain?: boolean }>[]>;
+  affinity?: "connection" | "ue";
+  action?: "pass" | "drop";
+  output?: { port: string; vlan?: number; mac?: string };
+}
+
+type TransitFunction = string | { address: string; encapsulation?: "vxlan" | "nsh" };
+
+export interface TofServiceArgs {
+  /** Default: the resource's own name. */
+  name?: Input<string>;
+  /** First form: address that UEs use. */
+  serviceIP?: Input<string>;
+  /** First form: address of the application at the edge. */
+  applicationIP?: Input<string>;
+  /** The application may speak to a UE first. */
+  appInitiated?: Input<boolean>;
+  /** Second form, instead of both addresses. */
+  rules?: Input<ServiceRules>;
+  chain?: Input<{ ue_net?: TransitFunction[]; net_ue?: TransitFunction[]; unreachable?: "bypass" | "block" }>;
+  mirror?: Input<{ port: string; form?: "as-is" | "decapsulated" }>;
+  rate?: Input<{ uplink?: string | number; downlink?: string | number }>;
+  health?: Input<Record<string, unknown>>;
+}
+
+/** A service of the TOF Service API. Imported by its name. Another name is another service. */
+export class TofService extends CustomResource {
+  declare readonly name: Output<string>;
+
+  constructor(name: string, args: TofServiceArgs, options?: CustomResourceOptions) {
+    super("offramp:index:TofService", name, { ...args }, options);
+  }
+}
