@@ -7,8 +7,9 @@
  *            adapter and the mirror's, which get one broadcast redirect (bpf/mirror.h); what becomes of the copy is in
  *            `copies`, for a program of the mirror's own (bpf/copy.h)
  *
- * An output that cannot take frames is refused when it is applied. A mirror whose adapter is not there, or goes, copies
- * nothing until it is there: what is copied must not suffer. Both are found again when an adapter comes back, and their next
+ * An output that cannot take frames is refused when it is applied, and so is a mirror to an adapter that is there. A mirror
+ * whose adapter is not there, goes, or is found deaf later, copies nothing until it can: what is copied must not suffer. Both
+ * are found again when an adapter comes back, and their next
  * hops are kept current (ways.ts).
  */
 import { macOctets } from "../address.ts";
@@ -75,8 +76,11 @@ export class Outlets {
   readonly #mirrors = new Map<string, Mirror>();
   /** By mirror * MAX_PORTS + port; what is in it, as text. */
   readonly #pairs = new Map<number, { map: BpfMap; holds: [string, string] }>();
-  /** Adapters that take frames from native programs. */
+  /** Adapters that take frames from native programs, and of mirrors those that were found not to. */
   readonly #native = new Set<number>();
+  readonly #deaf = new Set<number>();
+  /** Rules have been in force: from now on a change is somebody's wish, and may be refused. */
+  #begun = false;
   #refreshing: Promise<void> = Promise.resolve();
   #waiting = false;
 
@@ -104,6 +108,7 @@ export class Outlets {
       const output = { outlet: rule.output, whole: leavesWhole(rule), adapter };
       added.set(outputName(rule), { rule: rule.name, output });
     }
+    if (this.#begun) await this.#refuseDeafMirrors(steering, links);
     const ways = await Promise.all(
       [...added].map(async ([name, { rule, output }]) => {
         const link = links.get(output.adapter)!;
@@ -174,6 +179,31 @@ export class Outlets {
     this.#native.add(link.ifindex);
   }
 
+  /** Those in force are not asked again: for them, see `#lookAtMirrors`. */
+  async #refuseDeafMirrors(steering: Steering, links: ReadonlyMap<string, Link>): Promise<void> {
+    for (const { name, treatment } of steering.rules) {
+      for (const copy of Object.values(copiesOf(treatment?.mirror))) {
+        const adapter = await adapterOf(copy, this.#apps).catch(() => undefined);
+        const link = links.get(adapter ?? "");
+        if (this.#mirrors.has(mirrorName(copy)) || !link) continue;
+        const reason = await this.#whyDeaf(link, true);
+        if (reason) throw new UnfitError(`rule ${name} is copied to ${link.ifname}: ${reason}`, link.ifname);
+      }
+    }
+  }
+
+  /** Why would copies vanish there? Undefined where they arrive, or the kernel itself leaves them out. */
+  async #whyDeaf(link: Link, ask: boolean): Promise<string | undefined> {
+    const { ifindex } = link;
+    if (this.#native.has(ifindex) || this.#wiring.allGeneric() || !link.flags.includes("UP")) return undefined;
+    if (!ask && this.#deaf.has(ifindex)) return "redirected frames do not arrive";
+    const { native, reason } = await probePort(objectPath("probe.bpf.o"), link);
+    if (native) this.#native.add(ifindex);
+    if (native) this.#deaf.delete(ifindex);
+    else this.#deaf.add(ifindex);
+    return native ? undefined : reason;
+  }
+
   #place(name: string, output: Output, link: Link, way: Way): void {
     const port = this.#ports.get(output.adapter)!;
     this.#wiring.port(port, link);
@@ -198,6 +228,7 @@ export class Outlets {
 
   /** These rules are in force now: what only older ones named is given up. */
   keep(steering: Steering): void {
+    this.#begun = true;
     const outputs = new Set(steering.rules.flatMap((rule) => (rule.output ? [outputName(rule)] : [])));
     const mirrors = new Set(mirrorsOf(steering).map(mirrorName));
     for (const name of [...this.#outputs.keys()]) {
@@ -232,7 +263,7 @@ export class Outlets {
   async keepAlive(): Promise<void> {
     const found = [...this.#outputs.values()].map(({ outlet }) => outlet);
     const copied = [...this.#mirrors.values()].map(({ copy }) => copy);
-    if (![...found, ...copied].some(isFound)) return;
+    if (![...found, ...copied].some(isFound) && this.#deaf.size === 0) return;
     this.#refreshing = this.#refreshing.then(() => this.#look(true)).catch(() => undefined);
     await this.#refreshing;
   }
@@ -251,6 +282,8 @@ export class Outlets {
   }
 
   async #lookAtMirrors(links: ReadonlyMap<string, Link>, ask = true): Promise<void> {
+    const there = new Set([...links.values()].map(({ ifindex }) => ifindex));
+    for (const ifindex of this.#deaf) if (!there.has(ifindex)) this.#deaf.delete(ifindex);
     for (const mirror of [...this.#mirrors.values()]) {
       const { copy, number } = mirror;
       const adapter = await adapterOf(copy, this.#apps).catch(() => undefined);
@@ -259,7 +292,7 @@ export class Outlets {
       const record = way && renderCopy(copy, way);
       mirror.changes = record !== undefined;
       if (record) this.#wiring.kernel.map("copies").update(number, record);
-      if (link && way) mirror.adapter = link.ifname;
+      if (link && way && !(await this.#whyDeaf(link, ask))) mirror.adapter = link.ifname;
       else delete mirror.adapter;
     }
     this.#pair(links);

@@ -3,6 +3,7 @@
  *
  *   enb0 ═ acc0 ── s1 ── cor0 ═ sgw0      apps0 ═ app0      tap0 ═ see0 (mirror)      out0 ═ far0 (output)
  */
+import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -164,6 +165,26 @@ test("A17: an output that is not there, is down, or takes no frames is refused b
   ip("link set deaf1 up");
   await refused(apply(away({ port: "deaf0" })), /leaves by deaf0: redirected frames do not arrive/);
   assert.is(send("enb0", uplink(toAway("still")), "far0", marked("still")).slice(0, 12), "ffffffffffff");
+});
+
+test("A17: a mirror that takes no frames is refused by name; one that is found so later copies once it does", async () => {
+  await refused(apply(...mirrored("as-is", "deaf0")), /rule web is copied to deaf0: redirected frames do not arrive/);
+  assert.is(send("enb0", uplink(toAway("still")), "far0", marked("still")).slice(0, 12), "ffffffffffff");
+  await apply(...mirrored("as-is", "mute0"));
+  ip("link add mute0 type veth peer name ear0");
+  ip("link set ear0 up");
+  const before = counter("note_not_mirrored");
+  ip("link set mute0 up");
+  await until(() => {
+    send("enb0", other("mute"), "sgw0", marked("mute"));
+    return counter("note_not_mirrored") > before + 3n;
+  });
+  execFileSync("ethtool", ["-K", "ear0", "gro", "on"]);
+  await until(() => {
+    void plane.collect();
+    return sees("ear0", "heard");
+  });
+  await apply(away({ port: "out0" }));
 });
 
 test("A13, A17: mirrors follow when a data plane comes, and when the control plane comes again", async () => {
