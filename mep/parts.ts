@@ -119,6 +119,10 @@ export interface DnsRecord {
 }
 
 export interface DnsActivation {
+  /** There is no name server at this site, so nothing can be active. */
+  absent?: boolean;
+  /** What is active when the agent starts. Where the name server is not up yet, it is answered as soon as it is. */
+  begin(active: readonly DnsRecord[]): Promise<void>;
   /**
    * These records and no others are answered to UEs from now on. Changes are made one after the other.
    * @throws Problem, DataplaneError and what was in force is

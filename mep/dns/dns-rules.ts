@@ -16,7 +16,7 @@ import type { DnsServer } from "./unbound.ts";
 export type { DnsActivation, DnsRecord } from "../parts.ts";
 
 export interface DnsRulesOptions {
-  server: Pick<DnsServer, "set" | "names">;
+  server: Pick<DnsServer, "set" | "names" | "up">;
   services: Pick<Services, "setNames">;
   /** Where the data plane brings queries. */
   target: Pick<Names, "server" | "server6">;
@@ -32,8 +32,17 @@ export class DnsRules implements DnsActivation {
     this.#options = options;
   }
 
+  begin(active: readonly DnsRecord[]): Promise<void> {
+    return this.#serialise(() => (this.#options.server.up ? this.#apply(active) : this.#standAside(active)));
+  }
+
+  /** While the name server is not up, rules can be made inactive, since nobody is asked anyway; no more than that. */
   apply(active: readonly DnsRecord[]): Promise<void> {
-    return this.#serialise(() => this.#apply(active));
+    return this.#serialise(() => {
+      const before = new Set(this.#active?.map((one) => JSON.stringify(one)));
+      const fewer = active.every((one) => before.has(JSON.stringify(one)));
+      return !this.#options.server.up && fewer ? this.#standAside(active) : this.#apply(active);
+    });
   }
 
   /** No query is taken as long as the name server is not there; what is active stays known. */
@@ -41,9 +50,19 @@ export class DnsRules implements DnsActivation {
     return this.#serialise(() => this.#take([]));
   }
 
-  /** The name server is there again, with what it had. */
+  /** The name server is there again. No query is taken before it has exactly what is active by now. */
   resume(): Promise<void> {
-    return this.#serialise(() => this.#take(this.#active ?? []));
+    return this.#serialise(async () => {
+      const active = this.#active ?? [];
+      await this.#options.server.set(active);
+      await this.#take(active);
+    });
+  }
+
+  /** No query is taken; what is active is known for when the name server is there. */
+  async #standAside(active: readonly DnsRecord[]): Promise<void> {
+    await this.#take([]);
+    this.#active = active;
   }
 
   #serialise(work: () => Promise<void>): Promise<void> {
@@ -79,6 +98,8 @@ export class DnsRules implements DnsActivation {
 
 /** Where site.yaml has no `mep.dns`: nothing can be active. */
 export const noNameService: DnsActivation = {
+  absent: true,
+  begin: async () => undefined,
   async apply(active) {
     if (active.length === 0) return;
     throw new Problem(

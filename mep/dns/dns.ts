@@ -38,12 +38,20 @@ export function dnsSettings({ stateDir, backend: { apps }, mep }: SiteConfig): {
   };
 }
 
+const firstPauseMs = 1000;
+const longestPauseMs = 30_000;
+
 export class NameService {
   readonly #server: DnsServer;
   readonly #rules: DnsRules;
+  readonly #log: Host["log"];
+  #timer: NodeJS.Timeout | undefined;
+  #starting: Promise<void> = Promise.resolve();
+  #stopped = false;
 
   /** Constructing has no effects. */
   constructor({ config, services, log }: Pick<Host, "config" | "services" | "log">) {
+    this.#log = log;
     const { settings, target } = dnsSettings(config);
     const changed = (up: boolean): void => {
       const done = up ? this.#rules.resume() : this.#rules.pause();
@@ -58,13 +66,41 @@ export class NameService {
     return this.#rules;
   }
 
-  /** Returns when it answers. @throws Error with what Unbound said */
-  start(): Promise<void> {
-    return this.#server.start();
+  /**
+   * Returns when it answers, or cannot be brought to: then it is tried again and again, and no query is taken meanwhile. Phones lose
+   * nothing by that, and the appliance has more to do than this.
+   */
+  async start(): Promise<void> {
+    try {
+      await this.#server.start();
+    } catch (error) {
+      this.#failed(error, firstPauseMs);
+    }
+  }
+
+  #failed(error: unknown, pause: number): void {
+    if (this.#stopped) return;
+    this.#log.error({ err: error }, "DNS rules stand aside: phones' queries go to the resolvers that they ask");
+    this.#timer = setTimeout(() => {
+      this.#starting = this.#again(Math.min(longestPauseMs, pause * 2));
+    }, pause);
+  }
+
+  async #again(pause: number): Promise<void> {
+    try {
+      if (!this.#server.up) await this.#server.start();
+      if (!this.#stopped) await this.#rules.resume();
+    } catch (error) {
+      this.#failed(error, pause);
+    }
   }
 
   /** No query is taken any more; then the name server ends. */
   async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    if (!this.#server.up) await this.#server.stop();
+    await this.#starting;
     try {
       await this.#rules.pause();
     } finally {

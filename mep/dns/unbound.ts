@@ -108,6 +108,10 @@ export class DnsServer {
     return this.#pid;
   }
 
+  get up(): boolean {
+    return this.#up;
+  }
+
   /** Names that it answers. */
   get names(): string[] {
     return [...this.#held.keys()];

@@ -73,7 +73,7 @@ export class Rules implements InstancePart {
 
   /** Before the services are applied: what was ACTIVE is in the first steering, where its app is there. */
   prepare(): void {
-    const { store, services, log } = this.#options;
+    const { store, services, dns, log } = this.#options;
     const site = siteOf(services.context());
     for (const stored of store.all()) {
       const compiled = new Map<string, Intent[]>();
@@ -86,7 +86,16 @@ export class Rules implements InstancePart {
         log.warn({ instance: stored.instance, rule: id, errors }, "a traffic rule fits this site no more: INACTIVE");
         traffic.set(id, { ...rule, state: "INACTIVE" });
       }
-      const app = { ...stored, traffic, compiled };
+      const names = new Map(stored.dns);
+      for (const [id, rule] of dns.absent ? stored.dns : []) {
+        if (rule.state === "INACTIVE") continue;
+        log.warn(
+          { instance: stored.instance, rule: id },
+          "this site has no name server any more: a DNS rule is INACTIVE",
+        );
+        names.set(id, { ...rule, state: "INACTIVE" });
+      }
+      const app = { ...stored, traffic, dns: names, compiled };
       store.save(app, stored);
       this.#apps.set(stored.instance, app);
       if (this.#options.absent?.(stored.instance)) this.#absent.add(stored.instance);
@@ -102,7 +111,7 @@ export class Rules implements InstancePart {
 
   /** Once the name server is up: what was ACTIVE is answered. */
   async start(): Promise<void> {
-    await this.#options.dns.apply(this.#records());
+    await this.#options.dns.begin(this.#records());
   }
 
   /** Has the platform taken on this instance's rules? */

@@ -11,6 +11,7 @@ import pino from "pino";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseSite } from "../../../controlplane/config/load.ts";
+import type { Problem } from "../../../controlplane/errors.ts";
 import { Services } from "../../../controlplane/intents/services.ts";
 import { Store } from "../../../controlplane/store/store.ts";
 import { DataplaneError } from "../../../dataplane/dataplane.ts";
@@ -100,6 +101,41 @@ dns("B2: the name server refuses: the data plane takes what it did", async (t) =
     (error: Error) => assert.match(error.message, "b.example has 64 records"),
   );
   assert.equal(dataplane.steering.names?.names, ["a.example"]);
+});
+
+dns(
+  "B2: a name server that is not up yet: nothing is taken; nothing becomes active; what was, is when it comes",
+  async (t) => {
+    const { dataplane, rules, server, port } = t;
+    await server.stop();
+    dataplane.steering.names = { names: ["left.example"], ...target };
+    await rules.begin([record("a.example"), record("b.example")]);
+    assert.equal(dataplane.steering.names?.names, []);
+    await rules.apply([record("a.example"), record("c.example")]).then(
+      () => assert.unreachable(),
+      (error: Problem) => assert.is(error.code, "not-ready"),
+    );
+    await rules.apply([record("a.example")]);
+    assert.equal(dataplane.steering.names?.names, []);
+    await server.start();
+    await rules.resume();
+    assert.equal(dataplane.steering.names?.names, ["a.example"]);
+    assert.equal((await ask(port, "a.example")).data, ["A 10.60.0.10 60"]);
+    assert.is((await ask(port, "b.example")).code, "REFUSED");
+  },
+);
+
+dns("B2: what was made inactive while the name server was away is forgotten when it is back", async (t) => {
+  const { dataplane, rules, server, port } = t;
+  await rules.apply([record("a.example"), record("b.example")]);
+  await rules.pause();
+  await server.stop();
+  await rules.apply([record("b.example")]);
+  await server.start();
+  await rules.resume();
+  assert.equal(dataplane.steering.names?.names, ["b.example"]);
+  assert.equal(server.names, ["b.example"]);
+  assert.is((await ask(port, "a.example")).code, "REFUSED");
 });
 
 dns(

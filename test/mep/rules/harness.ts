@@ -11,7 +11,7 @@ import { readDNSRuleDescriptor, readTrafficRuleDescriptor } from "../../../mep/m
 import type { RuleState } from "../../../mep/model/rules.ts";
 import { ruleRoutes } from "../../../mep/mp1/rule-routes.ts";
 import { Mp1Server } from "../../../mep/mp1/server.ts";
-import type { DnsRecord, Instance } from "../../../mep/parts.ts";
+import type { DnsActivation, DnsRecord, Instance } from "../../../mep/parts.ts";
 import { managementRuleRoutes } from "../../../mep/rules/routes.ts";
 import { RuleStore } from "../../../mep/rules/rule-store.ts";
 import { Rules } from "../../../mep/rules/rules.ts";
@@ -32,6 +32,10 @@ export class RememberingDns {
   records: readonly DnsRecord[] = [];
   refuse: Error | undefined;
   applied = 0;
+
+  begin(records: readonly DnsRecord[]): Promise<void> {
+    return this.apply(records);
+  }
 
   async apply(records: readonly DnsRecord[]): Promise<void> {
     if (this.refuse) throw this.refuse;
@@ -57,7 +61,7 @@ export interface Platform {
   ): Promise<Answered>;
   /** Takes on the descriptors and is ready. */
   add(id: string, traffic: readonly unknown[], dns?: readonly unknown[], more?: Partial<Instance>): Promise<Instance>;
-  restart(): Promise<Platform>;
+  restart(more?: PlatformOptions): Promise<Platform>;
   stop(): Promise<void>;
 }
 
@@ -74,6 +78,8 @@ export interface PlatformOptions extends StartOptions {
   initial?: RuleState;
   /** Instances whose program is missing at the start. */
   absent?: (instance: string) => boolean;
+  /** In place of one that remembers. */
+  dns?: DnsActivation;
 }
 
 export async function platform(options: PlatformOptions = {}, before?: Platform): Promise<Platform> {
@@ -87,7 +93,7 @@ export async function platform(options: PlatformOptions = {}, before?: Platform)
       store: new RuleStore(store),
       services,
       dataplane,
-      dns,
+      dns: options.dns ?? dns,
       initial: options.initial ?? "INACTIVE",
       ...(options.absent && { absent: options.absent }),
       log,
@@ -169,9 +175,9 @@ export async function platform(options: PlatformOptions = {}, before?: Platform)
       await rules.ready(instance);
       return instance;
     },
-    async restart() {
+    async restart(more = {}) {
       await running.agent.stop();
-      return platform(options, self);
+      return platform({ ...options, ...more }, self);
     },
     stop: () => running.stop(),
   };

@@ -3,6 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { DataplaneError } from "../../../dataplane/dataplane.ts";
 import { rulesLines } from "../../../mep/cli/app-rules.ts";
+import { noNameService } from "../../../mep/dns/dns-rules.ts";
 import { appdOf, type Platform, withPlatform } from "./harness.ts";
 
 const web = {
@@ -306,6 +307,18 @@ test("B3: hits of a rule are the sum over all that it compiles to, by direction"
       downlink: { packets: 8, bytes: 1200 },
     });
     assert.is((await one.ask("a1", "GET", "/traffic_rules/none/counters")).status, 404);
+  }));
+
+test("B2: at a site that has a name server no more, DNS rules are INACTIVE after the start; traffic rules stay", () =>
+  withPlatform(async (first) => {
+    await first.add("a1", [web], [name]);
+    await first.ask("a1", "PUT", "/traffic_rules/web", active(web));
+    await first.ask("a1", "PUT", "/dns_rules/name", active(name));
+    const second = await first.restart({ dns: noNameService });
+    assert.equal(second.rules.dnsRules("a1"), [inactive(name)]);
+    assert.is(second.rules.trafficRule("a1", "web")?.state, "ACTIVE");
+    assert.is((await second.ask("a1", "PUT", "/dns_rules/name", active(name))).status, 403);
+    await second.stop();
   }));
 
 test("B3, B8: management sees the rules of an instance, and how often each was met; the command shows them", () =>
