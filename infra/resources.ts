@@ -8,6 +8,12 @@
 import type { ResourceOptions } from "@pulumi/pulumi";
 import { CustomResource, type CustomResourceOptions, type Input, type Output, ProviderResource } from "@pulumi/pulumi";
 
+/** Properties that the provider fills in have to be there for the program from the beginning. */
+const outputs = (names: readonly string[]): Record<string, undefined> =>
+  Object.fromEntries(names.map((name) => [name, undefined]));
+const packageOutputs = ["packageId", "sha256", "appDId", "appName", "appProvider", "appSoftwareVersion"];
+const appOutputs = ["instanceId", "appDId", "addresses", "external", "clientId", "clientSecret"];
+
 export interface ProviderArgs {
   /** URL of the management API: `https://edge-7.example.net:8090`. */
   api: Input<string>;
@@ -78,6 +84,64 @@ export class TofService extends CustomResource {
   declare readonly name: Output<string>;
 
   constructor(name: string, args: TofServiceArgs, options?: CustomResourceOptions) {
-    super("offramp:index:TofService", name, { ...args }, options);
+    super("offramp:index:TofService", name, { ...outputs(["name"]), ...args }, options);
+  }
+}
+
+export interface AppPackageArgs {
+  /** Path of the zip that `offramp app pack` has made. */
+  archive: Input<string>;
+  /** SHA-256 of the zip in hexadecimal: another file is refused. Default: that of the file. */
+  sha256?: Input<string>;
+}
+
+/** An app package that is onboarded. Imported by its id (appPkgId). Another content is another package. */
+export class AppPackage extends CustomResource {
+  declare readonly packageId: Output<string>;
+  declare readonly sha256: Output<string>;
+  declare readonly appDId: Output<string>;
+  declare readonly appName: Output<string>;
+  declare readonly appProvider: Output<string>;
+  declare readonly appSoftwareVersion: Output<string>;
+
+  constructor(name: string, args: AppPackageArgs, options?: CustomResourceOptions) {
+    super("offramp:index:AppPackage", name, { ...outputs(packageOutputs), ...args }, options);
+  }
+}
+
+export interface MecAppArgs {
+  /** `packageId` of an AppPackage, or an appDId. */
+  package: Input<string>;
+  /** Default: the resource's own name. */
+  instanceId?: Input<string>;
+  description?: Input<string>;
+  /** Of an app on a machine of its own: where it is on the apps' network. */
+  addresses?: Input<Input<string>[]>;
+  /** What configure_platform_for_app says instead of the AppD. */
+  configuration?: Input<Record<string, unknown>>;
+  /** Default: true. */
+  running?: Input<boolean>;
+  /** Seconds that the app has to say goodbye before it is stopped or removed; 0: none. Default: 30. */
+  grace?: Input<number>;
+}
+
+/** An instance of an app. Imported by its id. */
+export class MecApp extends CustomResource {
+  declare readonly instanceId: Output<string>;
+  declare readonly appDId: Output<string>;
+  /** Toward the traffic offloading function. */
+  declare readonly addresses: Output<string[]>;
+  /** It runs on a machine of its own. */
+  declare readonly external: Output<boolean>;
+  declare readonly clientId: Output<string>;
+  /** Of an external app; one that runs at the site has it from there. */
+  declare readonly clientSecret: Output<string | undefined>;
+
+  constructor(name: string, args: MecAppArgs, options?: CustomResourceOptions) {
+    const secret = {
+      ...options,
+      additionalSecretOutputs: ["clientSecret", ...(options?.additionalSecretOutputs ?? [])],
+    };
+    super("offramp:index:MecApp", name, { ...outputs(appOutputs), ...args }, secret);
   }
 }

@@ -14,6 +14,11 @@ export interface CheckFailure {
   reason: string;
 }
 
+export interface Checked {
+  inputs: Properties;
+  failures: CheckFailure[];
+}
+
 /** A resource as it is at the site. */
 export interface Found {
   /** What a program would have to say to get it. */
@@ -27,19 +32,26 @@ export interface Kind {
   type: string;
   /** Properties that cannot change: another value is another resource. The old one goes first. */
   fixed: readonly string[];
+  /** Properties that say nothing about what is at the site: another value changes nothing. */
+  aside?: readonly string[];
+  /** Outputs that only `create` could know. */
+  kept?: readonly string[];
   /**
    * Inputs with what was left out filled in. Values that are not known yet are `unknownValue`.
    * @param name of the resource in the program
    */
-  check(inputs: Properties, name: string): { inputs: Properties; failures: CheckFailure[] };
+  check(inputs: Properties, name: string): Checked | Promise<Checked>;
   /** Returns its id. @throws SiteError, SiteUnreachableError, and there is none then */
   create(site: Site, inputs: Properties): Promise<{ id: string; outputs?: Properties }>;
-  /** Undefined: there is none. @throws SiteError, SiteUnreachableError */
-  read(site: Site, id: string): Promise<Found | undefined>;
+  /**
+   * Undefined: there is none. @param had inputs that the program gave; empty where it is imported
+   * @throws SiteError, SiteUnreachableError
+   */
+  read(site: Site, id: string, had: Properties): Promise<Found | undefined>;
   /** @throws SiteError, SiteUnreachableError, and it is as it was then */
-  update(site: Site, id: string, inputs: Properties): Promise<{ outputs?: Properties }>;
+  update(site: Site, id: string, inputs: Properties, had: Properties): Promise<{ outputs?: Properties }>;
   /** One that is gone is fine. @throws SiteError, SiteUnreachableError */
-  remove(site: Site, id: string): Promise<void>;
+  remove(site: Site, id: string, had: Properties): Promise<void>;
 }
 
 /** What stands for a value that will be known only when other resources are there (Pulumi's protocol fixes it). */

@@ -2,6 +2,8 @@
  * Which kinds of resources are there?
  */
 import type { Kind } from "./kind.ts";
+import { app } from "./kinds/app.ts";
+import { appPackage } from "./kinds/package.ts";
 import { service } from "./kinds/service.ts";
 
-export const kinds: readonly Kind[] = [service];
+export const kinds: readonly Kind[] = [service, appPackage, app];

@@ -36,6 +36,9 @@ const packed = (properties: Properties): Struct =>
   // Undefined is no value of a Struct.
   struct.Struct.fromJavaScript(JSON.parse(JSON.stringify(properties)));
 
+/** The property that a path is in. */
+const topOf = (path: string): string => /^[^.[]*/.exec(path)?.[0] ?? "";
+
 const isUnknown = (value: unknown): boolean => value === unknownValue;
 
 /** What the engine adds to inputs for itself. */
@@ -133,9 +136,9 @@ class ResourceProvider {
     return response;
   }
 
-  check({ request }: Call<InstanceType<typeof messages.CheckRequest>>) {
+  async check({ request }: Call<InstanceType<typeof messages.CheckRequest>>) {
     const urn = request.getUrn();
-    const { inputs, failures } = this.#kind(urn).check(own(plain(request.getNews())), urn.split("::")[3] ?? "");
+    const { inputs, failures } = await this.#kind(urn).check(own(plain(request.getNews())), urn.split("::")[3] ?? "");
     const response = new messages.CheckResponse();
     response.setInputs(packed(inputs));
     response.setFailuresList(this.#failures(failures));
@@ -143,8 +146,12 @@ class ResourceProvider {
   }
 
   diff({ request }: Call<InstanceType<typeof messages.DiffRequest>>) {
+    const { fixed, aside = [] } = this.#kind(request.getUrn());
     const found = differences(own(plain(request.getOldInputs())), own(plain(request.getNews())));
-    return this.#difference(found, this.#kind(request.getUrn()).fixed);
+    return this.#difference(
+      found.filter(({ path }) => !aside.includes(topOf(path))),
+      fixed,
+    );
   }
 
   #difference(found: readonly Difference[], fixed: readonly string[]) {
@@ -157,7 +164,7 @@ class ResourceProvider {
       update: [change.UPDATE, change.UPDATE_REPLACE],
     } as const;
     for (const one of found) {
-      const top = /^[^.[]*/.exec(one.path)?.[0] ?? "";
+      const top = topOf(one.path);
       const replaces = fixed.includes(top);
       if (replaces) response.addReplaces(top);
       response.addDiffs(top);
@@ -186,12 +193,15 @@ class ResourceProvider {
 
   async read({ request }: Call<InstanceType<typeof messages.ReadRequest>>) {
     const id = request.getId();
-    const found = await this.#kind(request.getUrn()).read(this.#known, id);
+    const kind = this.#kind(request.getUrn());
+    const state = plain(request.getProperties());
+    const kept = (kind.kept ?? []).filter((name) => name in state).map((name) => [name, state[name]]);
+    const found = await kind.read(this.#known, id, own(plain(request.getInputs())));
     const response = new messages.ReadResponse();
     if (!found) return response;
     response.setId(id);
     response.setInputs(packed(found.inputs));
-    response.setProperties(packed({ ...found.inputs, ...found.outputs }));
+    response.setProperties(packed({ ...Object.fromEntries(kept), ...found.inputs, ...found.outputs }));
     return response;
   }
 
@@ -199,13 +209,15 @@ class ResourceProvider {
     const kind = this.#kind(request.getUrn());
     const inputs = own(plain(request.getNews()));
     const response = new messages.UpdateResponse();
-    const { outputs } = request.getPreview() ? {} : await kind.update(this.#known, request.getId(), inputs);
+    const { outputs } = request.getPreview()
+      ? {}
+      : await kind.update(this.#known, request.getId(), inputs, own(plain(request.getOldInputs())));
     response.setProperties(packed({ ...plain(request.getOlds()), ...inputs, ...outputs }));
     return response;
   }
 
   async delete({ request }: Call<InstanceType<typeof messages.DeleteRequest>>) {
-    await this.#kind(request.getUrn()).remove(this.#known, request.getId());
+    await this.#kind(request.getUrn()).remove(this.#known, request.getId(), own(plain(request.getOldInputs())));
     return new empty.Empty();
   }
 

@@ -5,6 +5,8 @@
  * was asked may have been done although no answer came, so whoever sends a change looks before it sends it again. Problem
  * documents (RFC 9457) come out as `SiteError` with every field that they name.
  */
+import { createReadStream, statSync } from "node:fs";
+import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Agent, type Dispatcher, request } from "undici";
 
@@ -40,14 +42,20 @@ export class SiteError extends Error {
 /** Nobody answered, for as long as there was patience. */
 export class SiteUnreachableError extends Error {}
 
+export type Change = "POST" | "PUT" | "PATCH" | "DELETE";
+
 interface Answer {
   status: number;
   body: unknown;
+  /** Of what was made or begun: path of the header Location. */
+  location?: string;
 }
 
 const usualPatience = 60_000;
 /** Of one attempt, milliseconds. */
 const attemptMs = 30_000;
+/** A package of some gigabytes is judged whole before it is answered. */
+const uploadMs = 900_000;
 /** Answers that say: not now. */
 const passing = [429, 502, 503, 504];
 
@@ -81,17 +89,35 @@ export class Site {
    * Sends a change. When its answer is lost, `done` is asked whether it was made all the same before it is sent again.
    * @throws SiteError, SiteUnreachableError
    */
-  async change<T>(method: "POST" | "PUT" | "DELETE", path: string, body: unknown, done: () => Promise<T | undefined>) {
+  async change<T>(method: Change, path: string, body: unknown, done: () => Promise<T | undefined>): Promise<T> {
+    return this.#good(await this.#carefully(() => this.#once(method, path, body), done)) as T;
+  }
+
+  /** The same with a file for a body. */
+  async upload<T>(path: string, file: string, done: () => Promise<T | undefined>): Promise<void> {
+    const { size } = statSync(file);
+    const headers = { "content-type": "application/zip", "content-length": String(size) };
+    const send = () => this.#send("PUT", path, uploadMs, { headers, body: createReadStream(file) });
+    this.#good(await this.#carefully(send, done));
+  }
+
+  /** Begins what takes a while. Returns where to ask what became of it; undefined: `done` says that it is over. */
+  async begin(path: string, body: unknown, done: () => Promise<unknown>): Promise<string | undefined> {
+    const answer = await this.#carefully(() => this.#once("POST", path, body), done);
+    this.#good(answer);
+    return answer.location;
+  }
+
+  #carefully(send: () => Promise<Answer>, done: () => Promise<unknown>): Promise<Answer> {
     let lost = false;
-    const answer = await this.#persist(async () => {
+    return this.#persist(async () => {
       if (lost) {
         const found = await done();
         if (found !== undefined) return { status: 200, body: found };
       }
       lost = true;
-      return this.#once(method, path, body);
+      return send();
     });
-    return this.#good(answer) as T;
   }
 
   #good(answer: Answer): unknown {
@@ -117,25 +143,40 @@ export class Site {
     }
   }
 
-  async #once(method: Dispatcher.HttpMethod, path: string, body?: unknown): Promise<Answer> {
+  #once(method: Dispatcher.HttpMethod, path: string, body?: unknown): Promise<Answer> {
+    const json =
+      body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+    return this.#send(method, path, attemptMs, json);
+  }
+
+  async #send(
+    method: Dispatcher.HttpMethod,
+    path: string,
+    limitMs: number,
+    { headers = {}, body }: { headers?: Record<string, string>; body?: string | Readable },
+  ): Promise<Answer> {
     const { api, token } = this.#access;
     const answer = await request(`${api}${path}`, {
       method,
       dispatcher: this.#agent,
-      headersTimeout: attemptMs,
-      bodyTimeout: attemptMs,
-      headers: {
-        ...(body !== undefined && { "content-type": "application/json" }),
-        ...(token !== undefined && { authorization: `Bearer ${token}` }),
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
+      headersTimeout: limitMs,
+      bodyTimeout: limitMs,
+      headers: { ...headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) },
+      ...(body !== undefined && { body }),
     });
+    const { location } = answer.headers;
     const text = await answer.body.text();
+    let read: unknown;
     try {
-      return { status: answer.statusCode, body: text === "" ? undefined : JSON.parse(text) };
+      read = text === "" ? undefined : JSON.parse(text);
     } catch {
-      return { status: answer.statusCode, body: undefined };
+      // not from an appliance
     }
+    return {
+      status: answer.statusCode,
+      body: read,
+      ...(typeof location === "string" && { location: new URL(location, api).pathname }),
+    };
   }
 
   async close(): Promise<void> {

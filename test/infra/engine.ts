@@ -20,6 +20,16 @@ const plain = (value: Struct | undefined) => (value?.toJavaScript() ?? {}) as Pr
 
 export const urnOf = (type: string, name: string): string => `urn:pulumi:paris::try::offramp:index:${type}::${name}`;
 
+/** Why it was refused. */
+export async function refusal(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error("it was not refused");
+}
+
 export interface Difference {
   changes: boolean;
   replaces: string[];
@@ -106,20 +116,28 @@ export class Engine {
   }
 
   /** Undefined: the resource is gone. */
-  async read(urn: string, id: string): Promise<{ inputs: Properties; state: Properties } | undefined> {
+  async read(
+    urn: string,
+    id: string,
+    had: Properties = {},
+    state: Properties = {},
+  ): Promise<{ inputs: Properties; state: Properties } | undefined> {
     const request = new messages.ReadRequest();
     request.setUrn(urn);
     request.setId(id);
+    request.setInputs(packed(had));
+    request.setProperties(packed(state));
     const response: InstanceType<typeof messages.ReadResponse> = await this.#ask(this.#client.read, request);
     if (response.getId() === "") return undefined;
     return { inputs: plain(response.getInputs()), state: plain(response.getProperties()) };
   }
 
-  async update(urn: string, id: string, had: Properties, wanted: Properties): Promise<Properties> {
+  async update(urn: string, id: string, had: Properties, wanted: Properties, state = had): Promise<Properties> {
     const request = new messages.UpdateRequest();
     request.setUrn(urn);
     request.setId(id);
-    request.setOlds(packed(had));
+    request.setOlds(packed(state));
+    request.setOldInputs(packed(had));
     request.setNews(packed(wanted));
     const response: InstanceType<typeof messages.UpdateResponse> = await this.#ask(this.#client.update, request);
     return plain(response.getProperties());

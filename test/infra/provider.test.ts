@@ -10,7 +10,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { unknownValue } from "../../infra/provider/kind.ts";
 import { type Running, start } from "../api/harness.ts";
-import { Engine, urnOf } from "./engine.ts";
+import { Engine, refusal, urnOf } from "./engine.ts";
 
 const test = suite("provider");
 const urn = urnOf("TofService", "www");
@@ -33,15 +33,6 @@ test.after(async () => {
   await engine?.stop();
   await site?.stop();
 });
-
-async function refusal(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    return (error as Error).message;
-  }
-  throw new Error("it was not refused");
-}
 
 test("C1: a service is made, read, changed and removed, in both forms", async () => {
   for (const [wanted, changed] of [
