@@ -14,6 +14,7 @@ import { Appliance } from "./appliance.ts";
 import { mp1Url, platform } from "./cache.ts";
 import { cacheScene } from "./cache-scene.ts";
 import type { HttpAnswer } from "./client.ts";
+import { openDoor } from "./door.ts";
 import { configureFunctions, functionAddress, passed, plugFunctions, vxlanAddress } from "./functions.ts";
 import { edgeOnly, internet, Lab, type Ue } from "./lab.ts";
 import { sleep } from "./netns.ts";
@@ -70,7 +71,7 @@ function show(row: Row, ue: Ue): void {
   );
 }
 
-function hints(lab: Lab, appliance: Appliance, ue: Ue): void {
+function hints(lab: Lab, appliance: Appliance, ue: Ue, door: number): void {
   const inside = (ns: string): string => `ip netns exec ${lab.ns(ns)}`;
   say("\nThe lab stays up until Ctrl-C. In another terminal, from this directory, as root:");
   const commands: [string, string][] = [
@@ -98,7 +99,11 @@ function hints(lab: Lab, appliance: Appliance, ue: Ue): void {
     ["kill the control plane; traffic goes on", `kill -9 ${appliance.process?.pid ?? ""}`],
     ["watch the tunnel", `${inside("ran0")} tcpdump -ni eth0 udp port 2152`],
     [`the MEC platform: Mp1 for apps is at ${mp1Url}; by this they check it`, `${inside("tof")} bin/offramp app ca`],
-    ["what it offers, as OpenAPI; for people at /docs", `${inside("app")} curl -sk ${mp1Url}/openapi.json`],
+    ["what it offers, as OpenAPI", `${inside("app")} curl -sk ${mp1Url}/openapi.json`],
+    [
+      "and as a page, in a browser of this machine; it warns, since the certificate is Mp1's own, for 10.60.0.1",
+      `xdg-open https://127.0.0.1:${door}/docs`,
+    ],
     ["an app: the web cache of before, by hand", "less docs/examples/squid/README.md"],
     ["an app of your own", "less docs/getting-started.md"],
   ];
@@ -203,7 +208,7 @@ export async function main(argv: string[]): Promise<number> {
       if (!outcome.fine) say(appliance.log().slice(-4000));
       return outcome.fine ? 0 : 1;
     }
-    hints(lab, appliance, outcome.ue);
+    hints(lab, appliance, outcome.ue, await openDoor(lab, "app", platform.mp1.listen, 8091));
     await interrupt;
     say("\ncleaning up ...");
     return outcome.fine ? 0 : 1;
