@@ -5,6 +5,7 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { openDoor } from "./lab/door.ts";
 import { FakeGateway, GtpPeer, paced, TunPhone, udpPacket } from "./lab/gtp-peer.ts";
 import { GtpControl } from "./lab/gtpc.ts";
 import {
@@ -42,6 +43,21 @@ test("a phone attaches by GTP-C, gets an address of the pool, pings and fetches 
     assert.ok(result.sent > 100);
     assert.is(result.missing.length, 0);
     assert.is(result.servers.internet, result.sent);
+  } finally {
+    await lab.destroy();
+  }
+});
+
+test("a door leads from this machine's loopback to a machine of the lab", async () => {
+  const lab = await Lab.create({ realCore: false });
+  try {
+    const port = await openDoor(lab, "inet", `${lab.app.address}:80`, 0);
+    const refused = await fetch(`http://127.0.0.1:${port}/`).catch((error: Error) => error);
+    assert.instance(refused, Error, "inet has no way to the app");
+    const second = await openDoor(lab, "app", `${lab.app.address}:80`, port);
+    assert.is.not(second, port, "taken");
+    const answer = await fetch(`http://127.0.0.1:${second}/`);
+    assert.is(answer.headers.get("x-server"), "edge");
   } finally {
     await lab.destroy();
   }

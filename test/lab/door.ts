@@ -43,6 +43,8 @@ export async function openDoor(lab: Lab, ns: string, to: string, wanted: number)
     );
     if (good) break;
   }
+  // Nobody waits for a door alone.
+  server.unref();
   return (server.address() as AddressInfo).port;
 }
 
