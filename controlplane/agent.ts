@@ -221,7 +221,10 @@ export class Agent {
     );
     this.#undo.push(() => deployed.stop());
     this.#missing.delete("services");
-    dataplanes.connect({ dataplane, services });
+    const changed = async () => {
+      for (const extension of extensions) await extension.siteChanged?.();
+    };
+    dataplanes.connect({ dataplane, services, changed });
     this.#dataplanes = dataplanes;
     this.#collectEverySecond(dataplane);
     for (const extension of extensions) await extension.start();

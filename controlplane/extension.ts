@@ -37,6 +37,8 @@ export interface Extension {
   prepare?(): void | Promise<void>;
   /** @throws Error and the agent does not start */
   start(): Promise<void>;
+  /** `site()` says something else, and the data plane has it. What fails is said, and takes nothing back. */
+  siteChanged?(): Promise<void>;
   /** Does what it can when it was never started. */
   stop(): Promise<void>;
 }

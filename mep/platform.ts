@@ -35,7 +35,7 @@ import { RuleStore } from "./rules/rule-store.ts";
 import { Rules } from "./rules/rules.ts";
 import { ruleTables } from "./rules/tables.ts";
 import type { Runtime } from "./runtime/runtime.ts";
-import { runtimeOf } from "./runtime/site.ts";
+import { runtimeOf, runtimeSettings } from "./runtime/site.ts";
 import { MepStore, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
@@ -66,7 +66,7 @@ export class Platform implements Extension {
     const store = new MepStore(host.config.stateDir, migrations);
     this.#undo.push(() => store.close());
     this.runtime = runtimeOf(
-      host.config,
+      host.site(),
       (message) => host.log.warn({ part: "runtime" }, message),
       (id) => this.rules.endFlows(id),
     );
@@ -209,6 +209,11 @@ export class Platform implements Extension {
       throw new Error(`Mp1 cannot listen where mep.mp1.listen says: ${messageOf(error)}`);
     }
     this.#server = server;
+  }
+
+  async siteChanged(): Promise<void> {
+    const settings = runtimeSettings(this.#host.site(), () => undefined);
+    if (settings) await this.runtime?.surroundedBy(settings.site);
   }
 
   async stop(): Promise<void> {

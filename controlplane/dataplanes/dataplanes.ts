@@ -51,6 +51,8 @@ export interface DataplanesOptions {
 export interface Parts {
   dataplane: Pick<Dataplane, "add" | "change" | "remove" | "setMode">;
   services: Pick<Services, "refresh" | "setProtect">;
+  /** Told when `config` has changed. */
+  changed?(): Promise<void>;
 }
 
 const said = (errors: FieldError[]): string =>
@@ -273,6 +275,7 @@ export class Dataplanes {
     }
     this.#config = next;
     this.#notes = notes;
+    await this.#running.changed?.().catch((error: unknown) => this.#options.warn(messageOf(error)));
     return steps;
   }
 

@@ -8,10 +8,11 @@
  * what it did; one that was cut off by a crash is taken back at the next `open`.
  */
 import { createHash } from "node:crypto";
-import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type AppNetworks, addressesAt, takePlace } from "./addresses.ts";
 import { limitMemory, limitsItself, metLimit, mountCgroups, removeGroup } from "./cgroups.ts";
+import { writeFiles } from "./files.ts";
 import type { FirewallInstance } from "./firewall.ts";
 import { followLog, readLog } from "./log-file.ts";
 import {
@@ -25,6 +26,7 @@ import {
   namesOfPorts,
   openEgress,
   removeFirewall,
+  routePools,
 } from "./network.ts";
 import { caPath, credentialsPath, etcOfUnits, makeRoot, Podman } from "./podman.ts";
 import { pause, processOf, startTimeOf } from "./processes.ts";
@@ -38,6 +40,7 @@ import {
   type Runtime,
   RuntimeError,
   type Started,
+  type Surroundings,
 } from "./runtime.ts";
 import { exitReason, faultsOf } from "./spec.ts";
 
@@ -71,6 +74,7 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 
 export class HostRuntime implements Runtime {
   readonly #config: HostRuntimeConfig;
+  #site: NetworkSite;
   readonly #directory: string;
   readonly #group: string;
   readonly #podman: Podman;
@@ -87,6 +91,7 @@ export class HostRuntime implements Runtime {
   /** Constructing has no effects. */
   constructor(config: HostRuntimeConfig) {
     this.#config = config;
+    this.#site = config.site;
     this.#directory = join(config.stateDir, "apps");
     const site = short(config.stateDir);
     this.#group = `/offramp-${site}`;
@@ -128,7 +133,7 @@ export class HostRuntime implements Runtime {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
       const records = new Records(this.#file);
       this.#records = records;
-      const { egress } = this.#config.site;
+      const { egress } = this.#site;
       const found = egress === undefined ? undefined : openEgress(egress);
       if (found !== undefined) records.foundForwarding(found);
       if (records.list().some(({ phase }) => phase !== "reserved")) {
@@ -155,6 +160,8 @@ export class HostRuntime implements Runtime {
       this.#known.change(record, { phase: "exited", exit: { code: undefined, reason, time: Date.now() } });
     } else if (phase === "running" && (pid === undefined || startTimeOf(pid) !== startTime)) {
       this.#known.change(record, { phase: "exited", exit: await this.#exitOf(record) });
+    } else if (phase === "running") {
+      await this.#route(record);
     }
   }
 
@@ -166,6 +173,20 @@ export class HostRuntime implements Runtime {
     }
     for (const name of await namesOfPorts()) if (!ours.has(name)) await leaveNetworks(name);
   }
+
+  surroundedBy({ forbidden, uePools }: Surroundings): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#site = { ...this.#site, forbidden, uePools };
+      if (!this.#records) return;
+      // What is barred is so before there is a way.
+      await this.#firewall();
+      for (const record of this.#records.list()) {
+        if (record.phase === "running") await this.#route(record);
+      }
+    });
+  }
+
+  #route = (record: InstanceRecord) => routePools(this.#site, this.#name(record.id), this.#addresses(record));
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
@@ -181,7 +202,7 @@ export class HostRuntime implements Runtime {
     });
     if (also && !instances.some(({ name }) => name === also.name)) instances.push(also);
     if (instances.length === 0) await removeFirewall();
-    else await loadFirewall(this.#config.site, instances, join(this.#directory, "firewall.nft"));
+    else await loadFirewall(this.#site, instances, join(this.#directory, "firewall.nft"));
   }
 
   reserve(id: string): Promise<Addresses> {
@@ -232,13 +253,13 @@ export class HostRuntime implements Runtime {
     await this.#takeDown(id);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const ca = this.#config.ca?.();
-    this.#writeFiles(directory, spec, user, ca);
+    writeFiles(directory, { spec, user, ca, resolver: this.#config.resolver });
     const root = join(directory, "root");
     if (spec.kind === "unit") makeRoot(root);
     const from = spec.kind === "unit" ? root : await this.#podman.load(spec.image!);
     // The rules are there before the links are.
     await this.#firewall();
-    await joinNetworks(this.#config.site, { name, addresses, egress: spec.egress });
+    await joinNetworks(this.#site, { name, addresses, egress: spec.egress });
     limitMemory(this.#groupOf(id), spec.limits.memory);
     const environment = {
       ...spec.environment,
@@ -256,19 +277,6 @@ export class HostRuntime implements Runtime {
     const pid = Number(readFileSync(join(directory, "pid"), "utf8"));
     // One that has ended already is found so by the next look.
     this.#known.change(record, { phase: "running", pid, startTime: startTimeOf(pid) ?? "ended" });
-  }
-
-  #writeFiles(directory: string, spec: InstanceSpec, user: number, ca: string | undefined): void {
-    const { resolver } = this.#config;
-    rmSync(join(directory, "pid"), { force: true });
-    writeFileSync(join(directory, "resolv.conf"), resolver ? `nameserver ${resolver}\n` : "", { mode: 0o644 });
-    if (ca !== undefined) writeFileSync(join(directory, "ca.pem"), ca, { mode: 0o644 });
-    const file = join(directory, "credentials.json");
-    rmSync(file, { force: true });
-    if (!spec.credentials) return;
-    // Whatever user an image has reads it there; here its directory keeps everybody out.
-    writeFileSync(file, JSON.stringify(spec.credentials), { mode: spec.kind === "unit" ? 0o400 : 0o444 });
-    if (spec.kind === "unit") chownSync(file, user, user);
   }
 
   /** Container, links and control group; what is left are directory and record. */
@@ -433,7 +441,7 @@ export class HostRuntime implements Runtime {
       await this.#podman.unmount();
       removeGroup(this.#group);
       await removeFirewall();
-      const { egress } = this.#config.site;
+      const { egress } = this.#site;
       if (egress !== undefined && records.egressForwarding !== undefined) closeEgress(egress, records.egressForwarding);
       rmSync(this.#running, { recursive: true, force: true });
       this.#records = undefined;

@@ -18,6 +18,7 @@ import {
   TABLE,
   TOF_PORT,
 } from "./firewall.ts";
+import type { Addresses } from "./runtime.ts";
 
 export const NAMESPACE = "oa-";
 /** Next hop within the namespace, on both links; nobody has it. */
@@ -77,7 +78,20 @@ export async function joinNetworks(site: NetworkSite, instance: FirewallInstance
   await inside(`route add default ${by("mep0", addresses.platform)}`);
   await inside(`route add default ${by("tof0", addresses.tof)} table ${TABLE_TOF}`);
   await inside(`rule add from ${addresses.tof} table ${TABLE_TOF}`);
-  for (const pool of site.uePools) await inside(`route add ${pool} ${by("tof0", addresses.tof)}`);
+  await routePools(site, name, addresses);
+}
+
+/** UEs are reached by tof0, whoever begins: the routes to their pools become these. */
+export async function routePools({ uePools }: NetworkSite, name: string, addresses: Addresses): Promise<void> {
+  const namespace = `${NAMESPACE}${name}`;
+  const there = await ipJson<{ dst: string }[]>(`-n ${namespace} route show dev tof0`);
+  const whole = (prefix: string) => (prefix.includes("/") ? prefix : `${prefix}/32`);
+  for (const { dst } of there) {
+    if (!uePools.map(whole).includes(whole(dst))) await ip(`-n ${namespace} route del ${dst} dev tof0`);
+  }
+  for (const pool of uePools) {
+    await ip(`-n ${namespace} route replace ${pool} via ${NEXT_HOP} dev tof0 onlink src ${addresses.tof}`);
+  }
 }
 
 /** Quiet when nothing is there. The namespace ends with its last process. */

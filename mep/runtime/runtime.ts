@@ -26,6 +26,14 @@ export interface Limits {
   pids: number;
 }
 
+/** What may change while instances run. IPv4 prefixes. */
+export interface Surroundings {
+  /** No instance may send there, by either network. */
+  forbidden: readonly string[];
+  /** Of UEs: reached by the TOF network alone. */
+  uePools: readonly string[];
+}
+
 export interface InstanceSpec {
   /** appInstanceId */
   id: string;
@@ -88,6 +96,8 @@ export class RuntimeError extends Error {}
 export interface Runtime {
   /** Adopts what an earlier agent left running, and clears away what it left half-done. */
   open(): Promise<void>;
+  /** Holds from now on, for instances that run too. @throws Error what could not be done is done with the next change */
+  surroundedBy(surroundings: Surroundings): Promise<void>;
   /** Ends watching; instances go on. */
   close(): Promise<void>;
   /** Gives the instance its addresses, which it keeps until `remove`. May be called again. @throws RuntimeError none is left */

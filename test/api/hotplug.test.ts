@@ -4,6 +4,7 @@ import { Value } from "typebox/value";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as schemas from "../../controlplane/api/schemas.ts";
+import type { MakeExtension } from "../../controlplane/extension.ts";
 import { type Running, start, withAgent } from "./harness.ts";
 
 const fits = (schema: TSchema, value: unknown) => assert.equal([...Value.Errors(schema, value)], []);
@@ -118,6 +119,34 @@ test("A13: reload makes site.yaml true: added, changed in place, replaced, remov
     assert.equal(steps(running).slice(3), ["remove s1 unwire", "remove s4 unwire", "add s1", "add s4"]);
     assert.is((await running.call("GET", "/api/v1/dataplanes/s1")).body.mode, "offload");
   }));
+
+test("A13, B7: what is built on the control plane hears of a site that has changed, before the answer, and cannot undo it", async () => {
+  const heard: string[] = [];
+  const listening: MakeExtension = ({ site }) => ({
+    routes: [],
+    start: async () => undefined,
+    stop: async () => undefined,
+    siteChanged: async () => {
+      heard.push(
+        site()
+          .backend.dataplanes.flatMap(({ uePools }) => uePools)
+          .join(),
+      );
+      throw new Error("refused");
+    },
+  });
+  await withAgent(
+    async (running) => {
+      edit(running, "uePools: [10.45.0.0/16]", "uePools: [10.44.0.0/16]");
+      assert.equal((await reload(running)).body.changed, ["s1"]);
+      assert.is(heard.length, 1);
+      assert.match(heard[0]!, "10.44.0.0/16");
+      assert.is((await add(running, s3)).status, 201);
+      assert.match(heard[1]!, "10.47.0.0/16");
+    },
+    { extensions: [listening] },
+  );
+});
 
 test("A13: a mode set by hand outlives a reload; a mode changed in site.yaml takes hold", () =>
   withAgent(async (running) => {

@@ -213,6 +213,28 @@ isolation(
 );
 
 isolation(
+  "B7, A13: pools of UEs and protected prefixes that come and go with a reload hold for an instance that runs",
+  withRuntime(async (runtime) => {
+    const { one } = await startTwo(runtime);
+    const inside = namespaceOf(one);
+    const { tof } = one.addresses;
+    const programs = await start("programs", at(undefined, "sniff", "ofr-retx"));
+    const forbidden = ["198.18.0.0/15", "10.60.0.0/24", "10.61.0.0/24", "10.62.0.0/24", "10.45.7.0/24"];
+    await runtime.surroundedBy({ forbidden, uePools: ["10.46.0.0/16"] });
+    await all(inside, [
+      ["udp", tof, "10.45.7.1", "4000", "to a prefix that is protected now"],
+      ["udp", "0.0.0.0", "10.45.0.1", "4000", "first word to a pool that is gone"],
+      ["udp", "0.0.0.0", "10.46.0.1", "4000", "first word to a new pool"],
+    ]);
+    await programs.said(/new pool/, 60_000);
+    assert.equal(programs.log.trim().split("\n"), ["ready", "ofr-retx first word to a new pool"]);
+    await runtime.surroundedBy({ forbidden: forbidden.slice(0, 4), uePools: ["10.45.0.0/16"] });
+    await all(inside, [["udp", "0.0.0.0", "10.45.7.1", "4000", "as before"]]);
+    await programs.said(/as before/, 60_000);
+  }),
+);
+
+isolation(
   "B7: a firewall that somebody has flushed comes back",
   withRuntime(async (runtime) => {
     const { one } = await startTwo(runtime);
