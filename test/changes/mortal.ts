@@ -1,7 +1,7 @@
 /**
  * The agent as `offramp run` starts it, but for one thing: at one step of a change it kills itself, as `kill -9` would.
  *
- * Usage: node --import tsx test/changes/mortal.ts <site.yaml> <file of its fate>
+ * Usage: node dist/test/changes/mortal.js <site.yaml> <file of its fate>
  *
  * Steps: {arm,apply,commit,disarm}.{before,after}, where `apply` is the data plane's and the others are the store's.
  */

@@ -4,7 +4,6 @@
  *
  * Needs root. Runs in a network namespace of its own.
  */
-// runs alone
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
