@@ -60,26 +60,18 @@ function endpointOctets(address: string): Uint8Array {
 }
 
 /** Matches are the same objects from one steering to the next where nothing changed. */
-const boxes = new WeakMap<Match, Map<string, Box>>();
+const boxes = new WeakMap<Match, { family: 4 | 6 | undefined; indices: string | undefined; box: Box }>();
 
 /** Which packets the rule is about. */
 export function ruleBox(rule: SteeringRule, places: Places): Box {
   const { match } = rule;
   const family = ruleFamily(rule);
-  const indices = match.dataplanes?.map((name) => places.dataplane?.(name));
-  const key = `${family} ${indices}`;
-  let known = boxes.get(match);
-  if (!known) {
-    known = new Map();
-    boxes.set(match, known);
-  }
-  let box = known.get(key);
-  if (!box) {
-    const named = familyOf(match) === undefined && family !== undefined ? { ...match, family } : match;
-    box = boxOf(named, (name) => places.dataplane?.(name));
-    known.clear();
-    known.set(key, box);
-  }
+  const indices = match.dataplanes?.map((name) => places.dataplane?.(name)).join();
+  const known = boxes.get(match);
+  if (known && known.family === family && known.indices === indices) return known.box;
+  const named = familyOf(match) === undefined && family !== undefined ? { ...match, family } : match;
+  const box = boxOf(named, (name) => places.dataplane?.(name));
+  boxes.set(match, { family, indices, box });
   return box;
 }
 
@@ -121,9 +113,27 @@ function severalOf(rule: SteeringRule, places: Places): Entry["several"] {
   return { key: JSON.stringify(endpoints), slots: endpointSlots(endpoints), members };
 }
 
+/** Rules likewise are the same objects. Where several endpoints take turns, each has a place, and nothing is remembered. */
+const entries = new WeakMap<SteeringRule, { nextHop: number; entry: Entry }>();
+
 export function uplinkEntry(rule: SteeringRule, places: Places): Entry {
   const several = severalOf(rule, places);
-  return { box: ruleBox(rule, places), outcome: outcomeOf(rule, places), ...(several && { several }) };
+  const box = ruleBox(rule, places);
+  if (several) return { box, outcome: outcomeOf(rule, places), several };
+  const nextHop = nextHopOf(rule, places);
+  const known = entries.get(rule);
+  if (known && known.nextHop === nextHop && known.entry.box === box) return known.entry;
+  const entry = { box, outcome: outcomeOf(rule, places) };
+  entries.set(rule, { nextHop, entry });
+  return entry;
+}
+
+/** All that an outcome takes from the places of the moment. */
+function nextHopOf(rule: SteeringRule, places: Places): number {
+  const { output, endpoints } = rule;
+  if (output) return places.output?.(rule) ?? 0;
+  const endpoint = endpoints?.find(isUp);
+  return endpoint ? places.nextHop(endpoint.address) : 0;
 }
 
 const PORTED: readonly Interval[] = [

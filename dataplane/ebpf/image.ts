@@ -267,9 +267,24 @@ function addRoot(
   const outcomes = new Uint8Array(entries.length * LINE);
   const firstOutcome = lines.add(outcomes);
   for (const [rule, { outcome, several }] of entries.entries()) {
-    outcomes.set(layout.outcome.encode({ ...outcome, ...(several && severalOf(lines, several, shared)) }), rule * LINE);
+    const octets = several
+      ? layout.outcome.encode({ ...outcome, ...severalOf(lines, several, shared) })
+      : outcomeOctets(outcome);
+    outcomes.set(octets, rule * LINE);
   }
   return layout.root.encode({ rules: entries.length, outcomes: firstOutcome, dimensions: sweeps.length, first });
+}
+
+/** Outcomes are the same objects from one image to the next where nothing changed. */
+const encoded = new WeakMap<Outcome, Uint8Array>();
+
+function outcomeOctets(outcome: Outcome): Uint8Array {
+  let octets = encoded.get(outcome);
+  if (!octets) {
+    octets = layout.outcome.encode(outcome);
+    encoded.set(outcome, octets);
+  }
+  return octets;
 }
 
 function severalOf(

@@ -47,6 +47,8 @@ export class NextHops implements NextHopIndex {
   /** Places whose way is given, not found. */
   private readonly fixed = new Map<string, Hop>();
   private readonly direct = new Set<string>();
+  /** Endpoints that were looked at: few, named by many rules. */
+  private readonly onLink = new Map<string, boolean>();
   private refreshing: Promise<void> | undefined;
   private asked = 0;
   private closed = false;
@@ -61,8 +63,11 @@ export class NextHops implements NextHopIndex {
 
   /** @throws DataplaneError when all places are taken by endpoints in use. */
   indexOf(endpoint: string): number {
+    // Outputs have names that are no addresses.
+    const known = this.indices.get(endpoint);
+    if (known !== undefined) return known;
     if (!this.adapter || !this.isOnLink(endpoint)) return 0;
-    return this.indices.get(endpoint) ?? this.take(endpoint, this.through);
+    return this.take(endpoint, this.through);
   }
 
   private take(name: string, hop: Hop, before?: (index: number) => void): number {
@@ -107,17 +112,25 @@ export class NextHops implements NextHopIndex {
   }
 
   keep(endpoints: Set<string>): void {
+    const isNew = [...endpoints].some((one) => !this.wanted.has(one));
     this.wanted = endpoints;
+    if (!isNew) return;
     this.asked = 0;
     void this.keepAlive();
   }
 
   private isOnLink(endpoint: string): boolean {
-    const octets = addressOctets(endpoint);
-    return (this.adapter?.prefixes ?? []).some((text) => {
-      const { octets: network, length } = prefixOf(text);
-      return masked(octets, length).every((octet, i) => octet === network[i]);
-    });
+    let known = this.onLink.get(endpoint);
+    if (known === undefined) {
+      const octets = addressOctets(endpoint);
+      known = (this.adapter?.prefixes ?? []).some((text) => {
+        const { octets: network, length } = prefixOf(text);
+        return masked(octets, length).every((octet, i) => octet === network[i]);
+      });
+      if (this.onLink.size >= 65536) this.onLink.clear();
+      this.onLink.set(endpoint, known);
+    }
+    return known;
   }
 
   /** Looks up all neighbours and writes what has changed. */

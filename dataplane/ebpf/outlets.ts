@@ -95,6 +95,9 @@ export class Outlets {
 
   /** Finds places for all that these rules name. @throws DataplaneError naming rule and adapter; what was in use stays */
   async prepare(steering: Steering): Promise<void> {
+    const copies = mirrorsOf(steering);
+    // Most sites have neither, and looking at the adapters takes longer than a change of rules.
+    if (copies.length + this.#mirrors.size === 0 && !steering.rules.some(({ output }) => output)) return;
     const links = await linksByName();
     const added = new Map<string, { rule: string; output: Output }>();
     for (const rule of steering.rules) {
@@ -129,7 +132,7 @@ export class Outlets {
       }
       this.#place(name, output, links.get(output.adapter)!, way);
     }
-    for (const copy of mirrorsOf(steering)) {
+    for (const copy of copies) {
       if (this.#mirrors.has(mirrorName(copy))) continue;
       const used = [...this.#mirrors.values()].map(({ number }) => number);
       const mirror = { number: free(used, 1, c.MAX_MIRRORS, "mirrors"), copy, changes: false };

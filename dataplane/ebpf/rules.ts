@@ -16,7 +16,7 @@
 import { type Prefix, prefixOf } from "../address.ts";
 import { DataplaneError } from "../dataplane.ts";
 import { acts, isAboutPackets, ruleFamily } from "../space.ts";
-import type { Steering, SteeringRule } from "../steering.ts";
+import type { Match, Steering, SteeringRule } from "../steering.ts";
 import { appEntries, fieldsOf, type Places, signalling, uplinkEntry } from "./classifier.ts";
 import {
   HOST_RULE,
@@ -105,6 +105,18 @@ function imageOf(uplink: readonly Entry[], app: readonly Entry[], aboutSignallin
   }
 }
 
+/** Matches are the same objects from one steering to the next where nothing changed. */
+const parsed = new WeakMap<Match, Prefix[]>();
+
+function prefixesOf(match: Match, destinations: readonly string[]): Prefix[] {
+  let known = parsed.get(match);
+  if (!known) {
+    known = destinations.map(prefixOf);
+    parsed.set(match, known);
+  }
+  return known;
+}
+
 function markRule(rule: SteeringRule, bucket: Uint8Array, host: Uint8Array, marks: Marks): void {
   const destinations = rule.match.destination;
   if (destinations === undefined) {
@@ -113,8 +125,7 @@ function markRule(rule: SteeringRule, bucket: Uint8Array, host: Uint8Array, mark
     if (family !== 4) fill(bucket, MAYBE_V6, BUCKETS, marks.prefix);
     return;
   }
-  for (const destination of destinations) {
-    const prefix = prefixOf(destination);
+  for (const prefix of prefixesOf(rule.match, destinations)) {
     if (prefix.length === 128) markHost(prefix.octets, prefix.v6, bucket, host, marks);
     else markAll(bucket, prefix, marks.prefix);
   }

@@ -7,6 +7,7 @@
  * is a box (dataplane/space.ts), and the boxes of the rule must be covered by those of the grant.
  */
 import { isDeepStrictEqual } from "node:util";
+import { Problem } from "../../controlplane/errors.ts";
 import { boxesMeet, boxOfMatch } from "../../controlplane/intents/algebra.ts";
 import { cover } from "../../controlplane/intents/cover.ts";
 import type { Intent } from "../../controlplane/intents/model.ts";
@@ -96,4 +97,20 @@ export function ambiguousWith(intents: readonly Intent[], inForce: Iterable<Inte
     if (boxes.some((one) => boxesMeet(one, box))) return other;
   }
   return undefined;
+}
+
+/** Two rules of one priority must not have a packet in common. @throws Problem that names both */
+export function refuseAmbiguous(put: readonly Intent[], inForce: readonly Intent[]): void {
+  const groups = new Map<string, Intent[]>();
+  for (const intent of put) groups.set(intent.group ?? "", [...(groups.get(intent.group ?? "") ?? []), intent]);
+  for (const [group, intents] of groups) {
+    const other = ambiguousWith(intents, inForce);
+    if (!other) continue;
+    const name = other.group ?? other.name;
+    throw new Problem(
+      "forbidden",
+      `nothing has changed: "${group}" and "${name}", which is ACTIVE, have the same priority ${-1 - other.priority} and some of the same packets: give one of them another priority`,
+      { services: [group, name] },
+    );
+  }
 }

@@ -93,6 +93,13 @@ export class RuleStore {
     });
   }
 
+  /** Several, of different instances, together: all or nothing. */
+  saveAll(changes: readonly (readonly [next: StoredRules, before: StoredRules | undefined])[]): void {
+    this.#store.transaction(() => {
+      for (const [next, before] of changes) this.save(next, before);
+    });
+  }
+
   remove(instance: string): void {
     this.#store.database.prepare("DELETE FROM rule_owner WHERE instance = ?").run(instance);
   }

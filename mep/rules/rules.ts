@@ -3,8 +3,9 @@
  *
  *   judge (grant, destinations, other apps) ─▶ DNS ─▶ steering applied ─▶ mep.sqlite ─▶ answer
  *
- * One change at a time; each is of one instance, from what its rules were to what they become. When a step refuses, those before
- * it are taken back and nothing has changed. A crash before the commit leaves the old rules in the store, and the next start
+ * One change at a time; each is of one instance, from what its rules were to what they become. Traffic rules that are put while
+ * another change is under way go to the kernel and the disk together, each judged after those before it. When a step refuses,
+ * those before it are taken back and nothing has changed. A crash before the commit leaves the old rules in the store, and the next start
  * applies those: what was never answered does not come back.
  */
 import type { Logger } from "pino";
@@ -16,10 +17,11 @@ import type { Dataplane } from "../../dataplane/dataplane.ts";
 import type { AppD } from "../model/appd.ts";
 import type { DNSRuleDescriptor, DnsRule, RuleState, TrafficRule } from "../model/rules.ts";
 import type { DnsActivation, DnsRecord, Instance, InstancePart } from "../parts.ts";
+import { type AppRules, active, differenceOf, type LayerDifference, recordOf, same, Together } from "./app-rules.ts";
 import { compileRule, nameOfRule } from "./compile.ts";
-import { ambiguousWith } from "./grants.ts";
+import { refuseAmbiguous } from "./grants.ts";
 import { applianceHas, judgeDescriptor, judgeDns, judgeTraffic, refuseErrors, siteOf } from "./judge.ts";
-import type { RuleStore, StoredRules } from "./rule-store.ts";
+import type { RuleStore } from "./rule-store.ts";
 
 export interface RulesOptions {
   store: RuleStore;
@@ -33,9 +35,12 @@ export interface RulesOptions {
   log: Logger;
 }
 
-interface AppRules extends StoredRules {
-  /** What each traffic rule compiles to, whether it is in force or not. */
-  compiled: ReadonlyMap<string, Intent[]>;
+/** A traffic rule that waits for its turn. `make` judges it, given what its instance's rules are by then. */
+interface Waiting {
+  instance: string;
+  make: (app: AppRules | undefined) => { before: AppRules; next: AppRules; rule: TrafficRule };
+  resolve: (rule: TrafficRule) => void;
+  reject: (error: unknown) => void;
 }
 
 export interface RuleCounters {
@@ -43,20 +48,6 @@ export interface RuleCounters {
   uplink: { packets: number; bytes: number };
   downlink: { packets: number; bytes: number };
 }
-
-const recordOf = ({ domainName, ipAddressType, ipAddress, ttl }: DnsRule): DnsRecord => ({
-  name: domainName,
-  type: ipAddressType === "IP_V4" ? "A" : "AAAA",
-  address: ipAddress,
-  ...(ttl !== undefined && { ttl }),
-});
-
-/** Rules that are ACTIVE, whether their app is there or not. */
-function* active({ traffic, compiled }: AppRules): Generator<Intent> {
-  for (const [id, { state }] of traffic) if (state === "ACTIVE") yield* compiled.get(id) ?? [];
-}
-
-const same = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b);
 
 export class Rules implements InstancePart {
   readonly #options: RulesOptions;
@@ -66,6 +57,7 @@ export class Rules implements InstancePart {
   /** Instances whose end has come: nothing of theirs becomes ACTIVE any more. */
   readonly #ended = new Set<string>();
   #last: Promise<unknown> = Promise.resolve();
+  #waiting: Waiting[] = [];
 
   constructor(options: RulesOptions) {
     this.#options = options;
@@ -140,21 +132,52 @@ export class Rules implements InstancePart {
    * @throws Problem, and what `read` throws, and nothing has changed
    */
   putTraffic(instance: string, id: string, read: (current: TrafficRule) => TrafficRule): Promise<TrafficRule> {
-    return this.#alone(async () => {
-      const app = this.#apps.get(instance);
+    const make = (app: AppRules | undefined) => {
       const current = app?.traffic.get(id);
       if (!app || !current) throw unknown("traffic rule", id);
       const rule = read(current);
       this.#refuseEnded(instance, rule);
       const intents = judgeTraffic(rule, app.granted.traffic, app, this.#options.services.context());
       const old = app.compiled.get(id) ?? [];
-      await this.#become(instance, {
-        ...app,
-        traffic: new Map(app.traffic).set(id, same(rule, current) ? current : rule),
-        compiled: new Map(app.compiled).set(id, same(intents, old) ? old : intents),
+      const traffic = new Map(app.traffic).set(id, same(rule, current) ? current : rule);
+      const compiled = new Map(app.compiled).set(id, same(intents, old) ? old : intents);
+      return { rule, before: app, next: { ...app, traffic, compiled } };
+    };
+    return new Promise<TrafficRule>((resolve, reject) => {
+      this.#waiting.push({ instance, make, resolve, reject });
+      if (this.#waiting.length > 1) return;
+      void this.#alone(() => {
+        const waiting = this.#waiting;
+        this.#waiting = [];
+        return this.#putAll(waiting);
       });
-      return rule;
     });
+  }
+
+  /** Settles all of them. When the data plane or the store refuses them together, each has its own turn. */
+  async #putAll(waiting: readonly Waiting[]): Promise<void> {
+    const together = new Together();
+    const { after, changed } = together;
+    const done: { one: Waiting; rule: TrafficRule }[] = [];
+    for (const one of waiting) {
+      try {
+        const { before, next, rule } = one.make(after.get(one.instance) ?? this.#apps.get(one.instance));
+        const inForce = [this.#inForce(before), this.#inForce(next)] as const;
+        together.add(before, next, this.#difference(one.instance, ...inForce, changed));
+        done.push({ one, rule });
+      } catch (error) {
+        one.reject(error);
+      }
+    }
+    try {
+      if (done.length > 0) await this.#change(changed, () => this.#options.store.saveAll(together.pairs()));
+    } catch (error) {
+      if (done.length === 1) done[0]?.one.reject(error);
+      else for (const { one } of done) await this.#putAll([one]);
+      return;
+    }
+    for (const [instance, next] of after) this.#apps.set(instance, next);
+    for (const { one, rule } of done) one.resolve(rule);
   }
 
   /** The same for a DNS rule: answered to UEs when it resolves. @throws Problem, and what `read` throws */
@@ -348,28 +371,23 @@ export class Rules implements InstancePart {
     next: AppRules | undefined,
     absent: boolean = this.#absent.has(instance),
   ): Promise<void> {
-    const { store, services, dns, log } = this.#options;
+    const { store, dns, log } = this.#options;
     const before = this.#apps.get(instance);
-    const old = new Map(this.#inForce(before).map((one) => [one.name, one]));
-    const now = new Map(this.#inForce(next, absent).map((one) => [one.name, one]));
-    const put = [...now.values()].filter((one) => !same(old.get(one.name), one));
-    const remove = [...old.keys()].filter((name) => !now.has(name));
-    this.#refuseAmbiguous(instance, put, old, now);
-
+    const difference = this.#difference(instance, this.#inForce(before), this.#inForce(next, absent));
     const records = this.#recordsOf(next, absent);
     const asks = !same(this.#recordsOf(before), records);
-    const all = this.#records();
     if (asks) {
       const others = [...this.#apps.values()].filter((app) => app.instance !== instance);
       await dns.apply([...others.flatMap((app) => this.#recordsOf(app)), ...records]).catch(refusedByDns);
     }
     const commit = () => (next ? store.save(next, before) : store.remove(instance));
     try {
-      if (put.length + remove.length > 0) await services.changeLayer(() => ({ put, remove, commit }));
-      else await applyAndCommit({ apply: async () => undefined, commit, restore: async () => undefined });
+      await this.#change(difference, commit);
     } catch (error) {
       if (asks) {
-        await dns.apply(all).catch((again: unknown) => log.error({ err: again }, "DNS rules could not be taken back"));
+        await dns
+          .apply(this.#records())
+          .catch((again: unknown) => log.error({ err: again }, "DNS rules could not be taken back"));
       }
       throw error;
     }
@@ -379,32 +397,37 @@ export class Rules implements InstancePart {
     else this.#absent.delete(instance);
   }
 
-  /** Two rules of one priority must not have a packet in common. @throws Problem that names both */
-  #refuseAmbiguous(
+  /** In the layer; `changed` by changes before it. @throws Problem where rules could not stand beside those in force */
+  #difference(
     instance: string,
-    put: readonly Intent[],
-    old: ReadonlyMap<string, Intent>,
-    now: ReadonlyMap<string, Intent>,
-  ): void {
-    const { layer } = this.#options.services;
-    // What stands aside comes back.
-    const aside = [...this.#apps.values()].filter((app) => app.instance !== instance && this.#absent.has(app.instance));
-    const beside = [...layer.entries.values()]
-      .map(({ intent }) => intent)
-      .filter(({ name }) => !old.has(name))
-      .concat(aside.flatMap((app) => [...active(app)]));
-    const groups = new Map<string, Intent[]>();
-    for (const intent of put) groups.set(intent.group ?? "", [...(groups.get(intent.group ?? "") ?? []), intent]);
-    for (const [group, intents] of groups) {
-      const other = ambiguousWith(intents, [...beside, ...now.values()]);
-      if (!other) continue;
-      const name = other.group ?? other.name;
-      throw new Problem(
-        "forbidden",
-        `nothing has changed: "${group}" and "${name}", which is ACTIVE, have the same priority ${-1 - other.priority} and some of the same packets: give one of them another priority`,
-        { services: [group, name] },
-      );
+    old: readonly Intent[],
+    now: readonly Intent[],
+    changed: LayerDifference = new Map(),
+  ): Map<string, Intent | undefined> {
+    const difference = differenceOf(old, now);
+    const put = [...difference.values()].filter((intent) => intent !== undefined);
+    if (put.length === 0) return difference;
+    const priorities = new Set(put.map(({ priority }) => priority));
+    const own = new Set(old.map(({ name }) => name));
+    const beside = [...now, ...[...changed.values()].filter((intent) => intent !== undefined && !own.has(intent.name))];
+    for (const [name, { intent }] of this.#options.services.layer.entries) {
+      if (priorities.has(intent.priority) && !own.has(name) && !changed.has(name)) beside.push(intent);
     }
+    // What stands aside comes back.
+    for (const other of this.#absent) {
+      const app = other === instance ? undefined : this.#apps.get(other);
+      if (app) beside.push(...active(app));
+    }
+    refuseAmbiguous(put, beside as Intent[]);
+    return difference;
+  }
+
+  async #change(difference: LayerDifference, commit: () => void): Promise<void> {
+    const { services } = this.#options;
+    const put = [...difference.values()].filter((intent) => intent !== undefined);
+    const remove = [...difference].flatMap(([name, intent]) => (intent ? [] : [name]));
+    if (difference.size > 0) await services.changeLayer(() => ({ put, remove, commit }));
+    else await applyAndCommit({ apply: async () => undefined, commit, restore: async () => undefined });
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {

@@ -56,15 +56,29 @@ function readHead(octets: Buffer): Head | undefined {
 export class LoadConnections {
   readonly #sockets: Socket[] = [];
 
-  static async open(port: number, count: number): Promise<LoadConnections> {
-    const load = new LoadConnections();
-    for (let i = 0; i < count; i += 1) {
-      const socket = connect(port, "127.0.0.1");
-      socket.setNoDelay(true);
-      await new Promise<void>((resolve, reject) => socket.once("connect", resolve).once("error", reject));
-      load.#sockets.push(socket);
-    }
+  private constructor(
+    readonly port: number,
+    readonly host: string,
+  ) {}
+
+  static async open(port: number, count: number, host = "127.0.0.1"): Promise<LoadConnections> {
+    const load = new LoadConnections(port, host);
+    for (let i = 0; i < count; i += 1) load.#sockets.push(await load.#connect());
     return load;
+  }
+
+  async #connect(): Promise<Socket> {
+    const socket = connect(this.port, this.host);
+    socket.setNoDelay(true);
+    await new Promise<void>((resolve, reject) => socket.once("connect", resolve).once("error", reject));
+    return socket;
+  }
+
+  /** Servers close what has been idle for some seconds. */
+  async #renew(): Promise<void> {
+    for (const [i, socket] of this.#sockets.entries()) {
+      if (socket.readyState !== "open") this.#sockets[i] = await this.#connect();
+    }
   }
 
   /** Sends all of `requests`, each once. @throws Error when an answer is not what it has to be */
@@ -72,6 +86,7 @@ export class LoadConnections {
     const latencies: number[] = [];
     const locations: string[] = [];
     let next = 0;
+    await this.#renew();
     const began = performance.now();
     await Promise.all(
       this.#sockets.map(

@@ -14,6 +14,7 @@ import { asMarkdown, asText, between, met, type Section } from "./figures.ts";
 import { type Effort, learn, path, scale } from "./inside.ts";
 import { loss } from "./loss.ts";
 import { mp1 } from "./mp1.ts";
+import { mp1Rules } from "./mp1-rules.ts";
 import { notify } from "./notify.ts";
 import { memory, service, wire } from "./outside.ts";
 import { rules } from "./rules.ts";
@@ -28,6 +29,7 @@ const sections: Record<string, (effort: Effort) => Section | Promise<Section>> =
   loss,
   rules,
   mp1,
+  "mp1-rules": (effort) => mp1Rules(effort),
   chain: (effort) => chain(effort),
   notify,
 };

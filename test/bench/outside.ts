@@ -91,16 +91,8 @@ export async function service({ quick, say }: Effort): Promise<Section> {
     await Rig.with({}, async (rig) => {
       await rig.service("www", SERVICE);
       await rig.learn();
-      /** One packet of the UE: where did it come out? */
-      const next = async (from: Template): Promise<Sink | undefined> => {
-        const before = rig.everywhere(1);
-        rig.send(from, 1, { stream: 1 });
-        const moved = (): Sink | undefined =>
-          (["app", "core"] as const).find((sink) => rig.arrived(sink, 1).packets > before[sink]);
-        return until("the packet", moved, 1000, 1).catch(() => undefined);
-      };
       const expect = async (from: Template, sink: Sink, when: string): Promise<void> => {
-        const at = await next(from);
+        const at = await rig.next(from);
         if (at !== sink) throw new Error(`${when} the next packet came out at ${at ?? "no end"}, not at ${sink}`);
       };
       for (let turn = 0; turn < turns; turn++) {

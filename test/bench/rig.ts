@@ -55,6 +55,25 @@ export interface Answer {
   ms: number;
 }
 
+export interface RigOptions {
+  limits?: Record<string, number>;
+  /** False: whoever opens it starts the appliance. */
+  start?: boolean;
+  /** Section `mep` of site.yaml. */
+  mep?: Record<string, unknown>;
+  /** Called with the state directory before the appliance starts. */
+  fill?: (stateDir: string) => Promise<void>;
+  /** The appliance's process, and what it starts, on this core alone. */
+  core?: number;
+}
+
+/** A program beside this file, whether this runs from source or compiled. */
+export function beside(name: string): string[] {
+  const source = import.meta.url.endsWith(".ts");
+  const path = new URL(`./${name}.${source ? "ts" : "js"}`, import.meta.url).pathname;
+  return [process.execPath, ...(source ? ["--import", import.meta.resolve("tsx")] : []), path];
+}
+
 export class Rig {
   readonly machines = new Machines();
   readonly config: string;
@@ -64,18 +83,23 @@ export class Rig {
   private asker: Rpc | undefined;
   private readonly numbers = new Map<number, number>();
 
-  private constructor(limits: Record<string, number>) {
+  private constructor(private readonly options: RigOptions) {
     this.wire = BpfObject.load(objectPath("wire.bpf.o"));
     this.config = join(this.machines.directory, "site.yaml");
-    mkdirSync(join(this.machines.directory, "state"), { recursive: true });
-    writeFileSync(this.config, stringify(this.site(limits)));
+    mkdirSync(this.stateDir, { recursive: true });
+    writeFileSync(this.config, stringify(this.site(options)));
+  }
+
+  get stateDir(): string {
+    return join(this.machines.directory, "state");
   }
 
   /** Wires all and, unless told otherwise, starts the appliance. */
-  static async open(options: { limits?: Record<string, number>; start?: boolean } = {}): Promise<Rig> {
-    const rig = new Rig(options.limits ?? {});
+  static async open(options: RigOptions = {}): Promise<Rig> {
+    const rig = new Rig(options);
     try {
       await rig.build();
+      await options.fill?.(rig.stateDir);
       if (options.start !== false) await rig.start();
     } catch (error) {
       await rig.close();
@@ -85,10 +109,7 @@ export class Rig {
   }
 
   /** Opens, measures, and closes whatever comes. */
-  static async with<T>(
-    options: { limits?: Record<string, number>; start?: boolean },
-    body: (rig: Rig) => Promise<T>,
-  ): Promise<T> {
+  static async with<T>(options: RigOptions, body: (rig: Rig) => Promise<T>): Promise<T> {
     const rig = await Rig.open(options);
     try {
       return await body(rig);
@@ -100,9 +121,9 @@ export class Rig {
     }
   }
 
-  private site(limits: Record<string, number>): Record<string, unknown> {
+  private site({ limits = {}, mep }: RigOptions): Record<string, unknown> {
     return {
-      site: { name: "bench", stateDir: join(this.machines.directory, "state") },
+      site: { name: "bench", stateDir: this.stateDir },
       dataplanes: [
         {
           name: "s1",
@@ -116,6 +137,7 @@ export class Rig {
       limits,
       apps: { interface: "apps0", address: "10.60.0.1/24" },
       api: { listen: "127.0.0.1:8090" },
+      ...(mep && { mep }),
     };
   }
 
@@ -199,15 +221,11 @@ export class Rig {
   /** Starts `bin/offramp run`, of this repository or of a release elsewhere, and waits for /readyz. */
   async start(release = repository): Promise<void> {
     const argv = [join(release, "bin", "offramp"), "run", "--config", this.config, "--log-level", "warn"];
-    const started = this.machines.start("tof", "offramp", argv);
+    const { core } = this.options;
+    const pinned = core === undefined ? argv : ["taskset", "-c", String(core), ...argv];
+    const started = this.machines.start("tof", "offramp", pinned);
     this.process = started;
-    this.asker ??= new Rpc(
-      this.machines.start("tof", "asker", [
-        process.execPath,
-        ...(import.meta.url.endsWith(".ts") ? ["--import", import.meta.resolve("tsx")] : []),
-        new URL(`./asker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url).pathname,
-      ]),
-    );
+    this.asker ??= new Rpc(this.machines.start("tof", "asker", beside("asker")));
     await until(
       "/readyz",
       async () => {
@@ -379,6 +397,15 @@ export class Rig {
     this.send(this.uplink(ORIGIN), 1);
     this.send(this.downlink(ORIGIN), 1);
     this.send(this.uplink(ORIGIN), 1);
+  }
+
+  /** Where does one packet of the UE come out? Undefined: nowhere. */
+  async next(from: Template): Promise<Sink | undefined> {
+    const before = this.everywhere(1);
+    this.send(from, 1, { stream: 1 });
+    const moved = (): Sink | undefined =>
+      (["app", "core"] as const).find((sink) => this.arrived(sink, 1).packets > before[sink]);
+    return until("the packet", moved, 1000, 1).catch(() => undefined);
   }
 
   /** The program on the access adapter. */

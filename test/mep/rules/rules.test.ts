@@ -29,8 +29,8 @@ const name = {
   ttl: 60,
 };
 
-const active = (rule: object) => ({ ...rule, state: "ACTIVE" });
-const inactive = (rule: object) => ({ ...rule, state: "INACTIVE" });
+const active = <T extends object>(rule: T) => ({ ...rule, state: "ACTIVE" });
+const inactive = <T extends object>(rule: T) => ({ ...rule, state: "INACTIVE" });
 const names = ({ running }: Platform) => running.dataplane.steering.rules.map((rule) => rule.name);
 
 test("B3: rules of a configured instance are there, INACTIVE, and in the data plane once they are put ACTIVE", () =>
@@ -132,6 +132,90 @@ test("B3: what the data plane refuses has changed nothing, and neither has what 
     assert.equal((await one.ask("a1", "GET", "/traffic_rules/web")).body, inactive(web));
     one.store.database.exec("DROP TRIGGER full");
     assert.is((await one.ask("a1", "PUT", "/traffic_rules/web", active(web))).status, 200);
+  }));
+
+/** While one change is under way in the data plane, the others come. */
+async function together(one: Platform, puts: [instance: string, rule: { trafficRuleId: string }][]): Promise<number[]> {
+  const { dataplane } = one.running;
+  const apply = dataplane.apply.bind(dataplane);
+  let go = (): void => undefined;
+  const gate = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  dataplane.apply = async (steering) => {
+    await gate;
+    return apply(steering);
+  };
+  const first = one.ask("gate", "PUT", "/traffic_rules/ads", active(ads));
+  const answers = puts.map(([instance, rule]) =>
+    one.ask(instance, "PUT", `/traffic_rules/${rule.trafficRuleId}`, rule),
+  );
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  go();
+  dataplane.apply = apply;
+  assert.is((await first).status, 200);
+  return (await Promise.all(answers)).map(({ status }) => status);
+}
+
+const other = { ...web, trafficFilter: [{ dstAddress: ["203.0.113.21"] }] };
+
+test("B3: rules that come together are each judged after those before them, and one that is refused leaves the others", () =>
+  withPlatform(async (one) => {
+    await one.add("gate", [ads]);
+    await one.add("a1", [web]);
+    await one.add("a2", [web]);
+    await one.add("a3", [other]);
+    assert.equal(
+      await together(one, [
+        ["a1", active(web)],
+        ["a2", active(web)], // some of the same packets
+        ["a3", active(other)],
+        ["a1", inactive(web)],
+        ["a2", active(web)], // now they are free
+        ["a3", active({ ...other, trafficFilter: [{ dstAddress: ["203.0.113.22"] }] })], // was not granted
+      ]),
+      [200, 403, 200, 200, 200, 403],
+    );
+    assert.equal(
+      names(one)
+        .filter((text) => text.endsWith("web"))
+        .sort(),
+      ["app:a2/web", "app:a3/web"],
+    );
+    assert.equal((await one.ask("a1", "GET", "/traffic_rules")).body, [inactive(web)]);
+    const again = await one.restart();
+    assert.equal((await again.ask("a2", "GET", "/traffic_rules")).body, [active(web)]);
+    assert.equal(
+      names(again)
+        .filter((text) => text.endsWith("web"))
+        .sort(),
+      ["app:a2/web", "app:a3/web"],
+    );
+  }));
+
+test("B3: when the data plane refuses rules that came together, each has its own turn", () =>
+  withPlatform(async (one) => {
+    await one.add("gate", [ads]);
+    await one.add("a1", [web]);
+    await one.add("a3", [other]);
+    const { dataplane } = one.running;
+    const apply = dataplane.apply.bind(dataplane);
+    dataplane.apply = async (steering) => {
+      if (steering.rules.some((rule) => rule.name === "app:a1/web")) throw new DataplaneError("no room", "classifier");
+      return apply(steering);
+    };
+    assert.equal(
+      await together(one, [
+        ["a1", active(web)],
+        ["a3", active(other)],
+      ]),
+      [503, 200],
+    );
+    assert.equal(
+      names(one).filter((text) => text.endsWith("web")),
+      ["app:a3/web"],
+    );
+    assert.equal((await one.ask("a1", "GET", "/traffic_rules")).body, [inactive(web)]);
   }));
 
 test("B2: an ACTIVE DNS rule is answered, an INACTIVE one never; what the name server refuses has changed nothing", () =>
