@@ -7,8 +7,10 @@ import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { chain } from "./chain.ts";
-import { asMarkdown, asText, between, figure, median, met, quantile, ratios } from "./figures.ts";
+import { dns } from "./dns.ts";
+import { asMarkdown, asText, between, figure, median, met, quantile, ratios, type Section } from "./figures.ts";
 import { path } from "./inside.ts";
+import { mp1Rules } from "./mp1-rules.ts";
 
 const said: string[] = [];
 const quick = { quick: true, say: (text: string) => void said.push(text) };
@@ -49,6 +51,25 @@ test("A12: a chain of two functions and the same by plain routing, each seen by 
       lines.map((line) => ({ what: `${kind}, ${line}`, compared: !line.endsWith("plain routing") })),
     ),
   );
+});
+
+/** What a section has measured, or why not. */
+const measured = (rows: Section["rows"]): string[] =>
+  rows.map((row) => ("failed" in row ? `${row.what}: ${row.failed}` : row.what));
+
+test("B3: rules put over Mp1 are in the kernel when 200 comes, alone and many together", async () => {
+  const scale = { what: "few", apps: 40, servicesOfEach: 2, rulesOfEach: 2 };
+  const { rows } = await mp1Rules(quick, [scale], { rounds: 1, alone: 2, together: 2 });
+  const texts = ["PUT until active, p50", "PUT until active, p99", "32 apps at once", "32 apps at once, p99"];
+  assert.equal(
+    measured(rows),
+    texts.map((text) => `few: ${text}`),
+  );
+});
+
+test("B2: a UE's query for a name is answered through its tunnel, another one passes, and both are measured", async () => {
+  const { rows } = await dns(quick, { rounds: 1, single: 20, many: 100 });
+  assert.is(rows.length, 9, measured(rows).join("\n"));
 });
 
 test("medians, quantiles and ratios of rounds", () => {
@@ -95,7 +116,21 @@ test("a check that failed leaves no figure in text and Markdown", () => {
 
 test("docs/benchmarks.md has a place for each section", () => {
   const document = readFileSync(new URL("../../docs/benchmarks.md", import.meta.url), "utf8");
-  for (const name of ["path", "scale", "learn", "wire", "service", "memory", "loss", "rules", "chain", "mp1"]) {
+  for (const name of [
+    "path",
+    "scale",
+    "learn",
+    "wire",
+    "service",
+    "memory",
+    "loss",
+    "rules",
+    "chain",
+    "mp1",
+    "mp1-rules",
+    "notify",
+    "dns",
+  ]) {
     assert.match(between(document, name, "here"), `<!-- bench:${name} -->\nhere\n<!-- /bench:${name} -->`);
   }
   assert.throws(() => between(document, "nothing", ""), "no markers");

@@ -10,6 +10,7 @@ import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { repository } from "../lab/appliance.ts";
 import { chain } from "./chain.ts";
+import { dns } from "./dns.ts";
 import { asMarkdown, asText, between, met, type Section } from "./figures.ts";
 import { type Effort, learn, path, scale } from "./inside.ts";
 import { loss } from "./loss.ts";
@@ -32,6 +33,7 @@ const sections: Record<string, (effort: Effort) => Section | Promise<Section>> =
   "mp1-rules": (effort) => mp1Rules(effort),
   chain: (effort) => chain(effort),
   notify,
+  dns,
 };
 
 const help = `usage: offramp bench [options]   (as root)

@@ -49,7 +49,7 @@ const standing = (n: number, count: number): TrafficRule[] =>
 const turning = (n: number): TrafficRule[] =>
   n === 0 ? [web("turn", granted, "INACTIVE")] : n <= askers ? [web("turn", `192.0.2.${n}`, "INACTIVE")] : [];
 
-interface Scale {
+export interface Scale {
   what: string;
   apps: number;
   servicesOfEach: number;
@@ -155,8 +155,21 @@ interface Measured {
   waits: number[];
 }
 
-export async function mp1Rules({ quick, say }: Effort, chosen = scales): Promise<Section> {
-  const [rounds, alone, together] = quick ? [3, 10, 2] : [7, 30, 4];
+interface Sizes {
+  rounds: number;
+  /** PUTs of a round: of the one app, and of each of those that ask at once (an even number). */
+  alone: number;
+  together: number;
+}
+
+const sizesOf = (quick: boolean): Sizes =>
+  quick ? { rounds: 3, alone: 10, together: 4 } : { rounds: 11, alone: 30, together: 10 };
+
+export async function mp1Rules(
+  { quick, say }: Effort,
+  chosen: readonly Scale[] = scales,
+  { rounds, alone, together }: Sizes = sizesOf(quick),
+): Promise<Section> {
   const sites: Site[] = [];
   const measured = chosen.map((): Measured => ({ p50: [], p99: [], rates: [], waits: [] }));
   const rows: (Figure | Failed)[] = [];

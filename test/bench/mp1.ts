@@ -9,14 +9,12 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { type Failed, type Figure, figure, quantile, ratios, type Section } from "./figures.ts";
 import { LoadConnections, octetsOf, type Request } from "./http-load.ts";
 import type { Effort } from "./inside.ts";
 import { appName, apps, offerOf, servicesOfEach } from "./mp1-population.ts";
+import { beside } from "./rig.ts";
 
-const script = fileURLToPath(new URL("mp1-server.ts", import.meta.url));
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const connections = 32;
 const api = "/mec_service_mgmt/v1";
 const total = apps * servicesOfEach;
@@ -28,9 +26,9 @@ interface Server {
 
 /** On the first core, where there is another one for whoever asks. */
 async function start(mode: string, argument: string): Promise<Server> {
-  const node = [process.execPath, "--import", "tsx", script, mode, argument];
+  const node = [...beside("mp1-server"), mode, argument];
   const [command = "", ...args] = availableParallelism() > 1 ? ["taskset", "-c", "0", ...node] : node;
-  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
   const port = await new Promise<number>((resolve, reject) => {
     child.stdout.once("data", (text: Buffer) => resolve(Number(text.toString())));
     child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));

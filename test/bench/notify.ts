@@ -14,10 +14,11 @@ import { type Place, reach } from "../../mep/notify/reach.ts";
 import type { Subscriber } from "../../mep/parts.ts";
 import { type Figure, figure, quantile, ratios, type Section } from "./figures.ts";
 import type { Effort } from "./inside.ts";
+import { overWebSockets } from "./notify-sockets.ts";
 
-const subscribers = 1000;
+export const subscribers = 1000;
 
-const note = (number: number): object => ({
+export const note = (number: number): object => ({
   notificationType: "SerAvailabilityNotification",
   serviceReferences: [
     {
@@ -33,7 +34,7 @@ const note = (number: number): object => ({
   },
 });
 
-class Sink {
+export class Sink {
   private constructor(
     private readonly child: ChildProcess,
     readonly port: number,
@@ -50,18 +51,27 @@ class Sink {
     return new Sink(child, port);
   }
 
-  /** Since it was asked last; nanoseconds. */
-  async times(): Promise<bigint[]> {
-    const answer = new Promise<{ times: string[] }>((resolve, reject) => {
+  private async ask<T>(question: object): Promise<T> {
+    const answer = new Promise<T>((resolve, reject) => {
       const ended = (code: number | null) => reject(new Error(`the receiver ended with ${code}`));
       this.child.once("exit", ended);
       this.child.once("message", (message) => {
         this.child.off("exit", ended);
-        resolve(message as { times: string[] });
+        resolve(message as T);
       });
     });
-    this.child.send({});
-    return (await answer).times.map(BigInt);
+    this.child.send(question);
+    return answer;
+  }
+
+  /** Since it was asked last; nanoseconds. */
+  async times(): Promise<bigint[]> {
+    return (await this.ask<{ times: string[] }>({})).times.map(BigInt);
+  }
+
+  /** WebSockets from there to a server here. */
+  async connect(port: number, count: number): Promise<void> {
+    await this.ask({ connect: { port, count } });
   }
 
   stop(): void {
@@ -69,14 +79,14 @@ class Sink {
   }
 }
 
-interface Round {
+export interface Round {
   /** Milliseconds from the change until each has it. */
   arrived: number[];
   last: number;
 }
 
 /** @throws Error when not everybody got it within a minute */
-async function measured(sink: Sink, send: () => void): Promise<Round> {
+export async function measured(sink: Sink, send: () => void): Promise<Round> {
   await sink.times();
   const began = process.hrtime.bigint();
   send();
@@ -150,41 +160,30 @@ export async function notify({ quick, say }: Effort): Promise<Section> {
   } finally {
     sink.stop();
   }
-  const rate = ({ last }: Round): number => (subscribers * 1000) / last;
-  const rows = (["warm", "cold"] as const).flatMap((state): Figure[] => {
-    const connections = state === "warm" ? "connections open" : "connections to be made";
-    const own = ours[state].map(({ last }) => last);
-    return [
-      figure(`${connections}: notifications a second`, "/s", ours[state].map(rate), {
-        ratios: ratios(
-          bare[state].map(({ last }) => last),
-          own,
-        ),
-        note: "ratio: to a bare client's",
-      }),
-      figure(`${connections}: until the last has it`, "ms", own, { digits: 1 }),
-      single(`${connections}: until the last has it, p99 over rounds`, quantile(own, 0.99)),
-      single(
-        `${connections}: until one has it, p50`,
-        quantile(
-          ours[state].flatMap(({ arrived }) => arrived),
-          0.5,
-        ),
-      ),
-      single(
-        `${connections}: until one has it, p99`,
-        quantile(
-          ours[state].flatMap(({ arrived }) => arrived),
-          0.99,
-        ),
-      ),
-    ];
-  });
+  say("WebSockets");
   return {
     name: "notify",
     title: "One change told to 1 000 subscribers, each with an address and a connection of its own",
-    rows,
+    rows: [
+      ...rowsOf("POST, connections open", ours.warm, bare.warm, "ratio: to a bare client's"),
+      ...rowsOf("POST, connections to be made", ours.cold, bare.cold, "ratio: to a bare client's"),
+      ...(await overWebSockets(rounds)),
+    ],
   };
+}
+
+export function rowsOf(what: string, ours: readonly Round[], bare: readonly Round[], note: string): Figure[] {
+  const own = ours.map(({ last }) => last);
+  const each = ours.flatMap(({ arrived }) => arrived);
+  const rates = own.map((last) => (subscribers * 1000) / last);
+  const theirs = bare.map(({ last }) => last);
+  return [
+    figure(`${what}: notifications a second`, "/s", rates, { ratios: ratios(theirs, own), note }),
+    figure(`${what}: until the last has it`, "ms", own, { digits: 1 }),
+    single(`${what}: until the last has it, p99 over rounds`, quantile(own, 0.99)),
+    single(`${what}: until one has it, p50`, quantile(each, 0.5)),
+    single(`${what}: until one has it, p99`, quantile(each, 0.99)),
+  ];
 }
 
 const single = (what: string, value: number): Figure => figure(what, "ms", [value], { digits: 1 });

@@ -211,6 +211,9 @@ export class Rig {
     return this.indexes.get(`${ns} ${port}`) ?? 0;
   }
 
+  /** MAC address of `core eth0` and the like. */
+  mac = (where: string): string => this.macs.get(where) ?? "";
+
   private async macOf(ns: string, port: string): Promise<string> {
     const link = JSON.parse((await must(["ip", "-n", this.machines.ns(ns), "-j", "link", "show", port])).stdout);
     const [{ address, ifindex }] = link as [{ address: string; ifindex: number }];

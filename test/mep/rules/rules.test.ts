@@ -184,13 +184,17 @@ test("B3: rules that come together are each judged after those before them, and 
     );
     assert.equal((await one.ask("a1", "GET", "/traffic_rules")).body, [inactive(web)]);
     const again = await one.restart();
-    assert.equal((await again.ask("a2", "GET", "/traffic_rules")).body, [active(web)]);
-    assert.equal(
-      names(again)
-        .filter((text) => text.endsWith("web"))
-        .sort(),
-      ["app:a2/web", "app:a3/web"],
-    );
+    try {
+      assert.equal((await again.ask("a2", "GET", "/traffic_rules")).body, [active(web)]);
+      assert.equal(
+        names(again)
+          .filter((text) => text.endsWith("web"))
+          .sort(),
+        ["app:a2/web", "app:a3/web"],
+      );
+    } finally {
+      await again.stop();
+    }
   }));
 
 test("B3: when the data plane refuses rules that came together, each has its own turn", () =>
