@@ -150,7 +150,8 @@ export class Podman {
     const { storage, running, settings: file } = this.#places;
     const own = ["--root", storage, "--runroot", join(running, "run"), "--tmpdir", join(running, "tmp")];
     try {
-      return await run("env", `CONTAINERS_CONF=${file}`, "podman", ...own, ...words);
+      // Where a container meets its memory limit, its monitor leaves a file "oom" in the directory that it was started in.
+      return await run("env", "-C", running, `CONTAINERS_CONF=${file}`, "podman", ...own, ...words);
     } catch (error) {
       const [missing] = /env: 'podman': .*/.exec((error as Error).message) ?? [];
       if (missing === undefined) throw error;

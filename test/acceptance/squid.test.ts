@@ -156,9 +156,12 @@ test(
     }
     assert.is(await answered(lab, ue), before + 3, "the question itself, and no hit");
     isCached(await fetched(1, ue, internet.other), 1, "MISS");
+    const { text } = await lab.phoneHttp(ue, `http://${internet.other}/`);
+    const { client, forwardedFor } = JSON.parse(text) as Record<string, string>;
+    assert.equal([client, forwardedFor], [siteAddress, ue.ip], "the phone's address is in X-Forwarded-For");
     await until(
       "Squid's log to say the same",
-      async () => (await logged(appliance, "cache-1", "TCP_MISS")) === 2,
+      async () => (await logged(appliance, "cache-1", "TCP_MISS")) === 3,
       60_000,
     );
     assert.is(await logged(appliance, "cache-1", "TCP_MEM_HIT"), 3);

@@ -65,6 +65,7 @@ for (const address of values.listen.split(",").filter(Boolean)) {
             address: plain(request.socket.localAddress),
             port: request.socket.localPort,
             host: request.headers.host,
+            forwardedFor: request.headers["x-forwarded-for"],
             path: url.pathname,
             requests,
             ...(bytes > 0 ? { bytes, sha256: digest.digest("hex") } : {}),

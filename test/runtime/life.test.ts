@@ -139,13 +139,17 @@ test(
 
 test(
   "B7: limits of memory, processes and CPU hold, and the reason of an end is told",
-  withRuntime(async (runtime) => {
+  withRuntime(async (runtime, stateDir) => {
     const heard: InstanceStatus[] = [];
     runtime.on((status) => heard.push(status));
+    const startedIn = process.cwd();
+    process.chdir(stateDir);
     await runtime.start(specOf({ ...container("say", "hungry", "eat", "500", "say", "full"), id: "hungry" }));
     const { exit } = (await ended(runtime, "hungry")) as InstanceStatus;
     assert.is(exit?.code, 137);
     assert.is(exit?.reason, "killed at its memory limit of 64 MiB");
+    process.chdir(startedIn);
+    assert.not(existsSync(join(stateDir, "oom")), "no file is left where the agent was started");
     assert.not((await runtime.logs("hungry", 100)).some(({ text }) => text === "full"));
 
     await runtime.start(specOf({ ...container("fork", "100", "serve", "80"), id: "many" }));
