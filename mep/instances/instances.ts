@@ -78,6 +78,7 @@ export class AppInstances implements Instances {
       runner.onGone((id) => {
         const instance = this.get(id);
         if (instance) this.#steps.absent(instance).catch((error) => failed(error, `the end of ${id}`));
+        this.operations.gone(id);
       }),
       runner.onExit((id, reason) => {
         this.#turns.take(id, () => this.#exited(id, reason)).catch((error) => failed(error, `the end of ${id}`));

@@ -294,6 +294,12 @@ export class Operations {
     grace.end(operation.id, "confirmed");
   }
 
+  /** Its program has ended by itself: nobody is left to say goodbye. */
+  gone(instance: string): void {
+    const operation = this.open(instance);
+    if (operation) this.#options.grace.end(operation.id, "expired");
+  }
+
   /** @throws Problem not-found, conflict */
   cancel(id: string, mode: "GRACEFUL" | "FORCEFUL"): void {
     const { ledger, grace } = this.#options;

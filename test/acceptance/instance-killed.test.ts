@@ -23,6 +23,9 @@ mp1, me = os.environ["OFFRAMP_MP1"], os.environ["OFFRAMP_APP_INSTANCE_ID"]
 secret = json.load(open(os.environ["OFFRAMP_CREDENTIALS"]))
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.send_response(204)
+        self.end_headers()
     def do_GET(self):
         self.send_response(200)
         self.send_header("x-server", "instance")
@@ -42,6 +45,12 @@ while True:
         head = {"authorization": "Bearer " + token, "content-type": "application/json"}
         own = "/mec_app_support/v1/applications/" + me
         ask("POST", own + "/confirm_ready", b'{"indication": "READY"}', head)
+        told = {
+            "subscriptionType": "AppTerminationNotificationSubscription",
+            "callbackReference": "http://" + os.environ["OFFRAMP_TOF_ADDRESS"] + "/end",
+            "appInstanceId": me,
+        }
+        ask("POST", own + "/subscriptions", json.dumps(told).encode(), head)
         rule = json.loads(ask("GET", own + "/traffic_rules/web", None, head))
         rule["state"] = "ACTIVE"
         ask("PUT", own + "/traffic_rules/web", json.dumps(rule).encode(), head)
@@ -185,6 +194,28 @@ test(
       await operate("operate", { changeStateTo: "STARTED" });
       await answers("instance");
     }
+  }),
+);
+
+test(
+  "B7: its program is killed -9 while it has an hour to say goodbye: nobody waits for it",
+  told(async () => {
+    const { appliance } = scene;
+    await appliance.api("POST", `${path}/operate`, {
+      changeStateTo: "STOPPED",
+      stopType: "GRACEFUL",
+      gracefulStopTimeout: 3600,
+    });
+    await until("it to be told", async () => {
+      const info = await appliance.api<{ "x-offramp": { terminating?: object } }>("GET", path);
+      return info["x-offramp"].terminating;
+    });
+    assert.is(await server(), "instance", "it serves as long as it has time");
+    process.kill(program(), "SIGKILL");
+    await until("STOPPED", async () => (await state()) === "STOPPED", 60_000);
+    assert.is(await server(), "internet");
+    await operate("operate", { changeStateTo: "STARTED" });
+    await answers("instance");
   }),
 );
 
