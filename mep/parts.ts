@@ -120,7 +120,7 @@ export interface DnsRecord {
 
 export interface DnsActivation {
   /** There is no name server at this site, so nothing can be active. */
-  absent?: boolean;
+  missing?: boolean;
   /** What is active when the agent starts. Where the name server is not up yet, it is answered as soon as it is. */
   begin(active: readonly DnsRecord[]): Promise<void>;
   /**

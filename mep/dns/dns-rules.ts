@@ -98,7 +98,7 @@ export class DnsRules implements DnsActivation {
 
 /** Where site.yaml has no `mep.dns`: nothing can be active. */
 export const noNameService: DnsActivation = {
-  absent: true,
+  missing: true,
   begin: async () => undefined,
   async apply(active) {
     if (active.length === 0) return;

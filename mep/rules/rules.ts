@@ -79,7 +79,7 @@ export class Rules implements InstancePart {
         traffic.set(id, { ...rule, state: "INACTIVE" });
       }
       const names = new Map(stored.dns);
-      for (const [id, rule] of dns.absent ? stored.dns : []) {
+      for (const [id, rule] of dns.missing ? stored.dns : []) {
         if (rule.state === "INACTIVE") continue;
         log.warn(
           { instance: stored.instance, rule: id },

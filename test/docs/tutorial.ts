@@ -8,7 +8,7 @@
  * `…` stands for what differs: in text for anything within a line, in JSON also for a whole value, as a member's name for
  * further members, and as the last element for further elements.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -112,7 +112,7 @@ export class Shell {
   /** @param setUp commands that come before, in a mount namespace of its own */
   constructor(directory: string, cwd: string, environment: Record<string, string>, setUp: string) {
     this.#directory = directory;
-    const script = `set -e\n${setUp}\nexec bash --noprofile --norc -m`;
+    const script = `set -e\n${setUp}\nexec bash --noprofile --norc`;
     const env = { ...process.env, ...environment };
     this.#child = spawn("unshare", ["--mount", "bash", "-c", script], { cwd, env, detached: true });
     this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => {
@@ -127,7 +127,8 @@ export class Shell {
       this.#ended = true;
       this.#heard();
     });
-    this.#child.stdin?.write(`trap 'for job in $(jobs -p); do kill -- "-$job"; done' EXIT\n`);
+    // As an option it would ask for a terminal.
+    this.#child.stdin?.write("set -m\n");
   }
 
   /** What it prints. @throws Error when it fails, or does not end */
@@ -135,7 +136,6 @@ export class Shell {
     const file = join(this.#directory, "block.sh");
     writeFileSync(file, `${code}\n`);
     this.#out = "";
-    this.#err = "";
     this.#child.stdin?.write(`. ${file} </dev/null; printf '${mark}%d${mark}' $?\n`);
     const finished = new RegExp(`^([^]*)${mark}(\\d+)${mark}$`);
     const deadline = Date.now() + patienceMs;
@@ -143,8 +143,9 @@ export class Shell {
       const [, printed = "", status] = finished.exec(this.#out) ?? [];
       if (status === "0") return printed;
       const why = status !== undefined ? `exit code ${status}` : this.#ended ? "the shell ended" : undefined;
-      if (why !== undefined) throw new Error(`${why}\n${this.#out}${this.#err}`);
-      if (Date.now() > deadline) throw new Error(`no end after ${patienceMs} ms\n${this.#out}${this.#err}`);
+      if (why !== undefined) throw new Error(`${why}\n${this.#out}${this.#err.slice(-4000)}`);
+      if (Date.now() > deadline)
+        throw new Error(`no end after ${patienceMs} ms\n${this.#out}${this.#err.slice(-4000)}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 1000);
         this.#heard = () => {
@@ -155,13 +156,11 @@ export class Shell {
     }
   }
 
-  /** Ends it and what it has left in the background. */
+  /** Ends it and what it has left in the background: all of its session. */
   async close(): Promise<void> {
-    if (this.#ended) return;
     const gone = new Promise((resolve) => this.#child.once("exit", resolve));
-    this.#child.stdin?.end("exit\n");
-    const late = setTimeout(() => this.#child.kill("SIGKILL"), 10_000);
-    await gone;
-    clearTimeout(late);
+    const { pid } = this.#child;
+    if (pid !== undefined) spawnSync("pkill", ["-KILL", "-s", String(pid)]);
+    if (!this.#ended) await gone;
   }
 }
