@@ -4,7 +4,7 @@
  * Pulumi's engine asks for each resource: is what is wanted well formed (`check`), make it, read it, change it, remove it. What
  * differs between wanted and had is found for all kinds alike (difference.ts). A kind is a table of these answers.
  */
-import type { Site } from "./site.ts";
+import type { Site } from "../site.ts";
 
 export type Properties = Readonly<Record<string, unknown>>;
 

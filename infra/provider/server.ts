@@ -14,9 +14,9 @@ import services from "@pulumi/pulumi/proto/provider_grpc_pb.js";
 import messages from "@pulumi/pulumi/proto/provider_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import struct from "google-protobuf/google/protobuf/struct_pb.js";
+import { Site, type SiteAccess } from "../site.ts";
 import { type Difference, differences } from "./difference.ts";
 import { type CheckFailure, type Kind, type Properties, unknownValue } from "./kind.ts";
-import { Site, type SiteAccess } from "./site.ts";
 
 export interface ProviderOptions {
   kinds: readonly Kind[];

@@ -6,8 +6,8 @@
  * attempt stopped.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Site, SiteError } from "../../site.ts";
 import type { CheckFailure, Kind, Properties } from "../kind.ts";
-import { type Site, SiteError } from "../site.ts";
 
 export const instancesPath = "/app_lcm/v1/app_instances";
 

@@ -7,8 +7,8 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
+import { type Site, SiteError } from "../../site.ts";
 import { type Checked, type CheckFailure, type Kind, type Properties, unknownValue } from "../kind.ts";
-import { type Site, SiteError } from "../site.ts";
 
 export const packagesPath = "/app_pkgm/v1/app_packages";
 

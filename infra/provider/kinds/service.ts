@@ -5,8 +5,8 @@
  * it is only seen that one of the two forms is meant.
  */
 import { isDeepStrictEqual } from "node:util";
+import type { Site } from "../../site.ts";
 import type { CheckFailure, Kind, Properties } from "../kind.ts";
-import type { Site } from "../site.ts";
 
 const firstForm = ["serviceIP", "applicationIP"];
 const known = ["name", ...firstForm, "appInitiated", "rules", "chain", "mirror", "rate", "health"];

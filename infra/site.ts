@@ -1,5 +1,5 @@
 /**
- * How does the provider talk to a site's appliance?
+ * How do programs elsewhere talk to the appliance of a site?
  *
  * Over its HTTP API and nothing else. A site behind a slow or broken link is asked again, for as long as `patience` says; what
  * was asked may have been done although no answer came, so whoever sends a change looks before it sends it again. Problem
@@ -46,7 +46,9 @@ export type Change = "POST" | "PUT" | "PATCH" | "DELETE";
 
 interface Answer {
   status: number;
+  /** Read, where it is JSON. */
   body: unknown;
+  text?: string;
   /** Of what was made or begun: path of the header Location. */
   location?: string;
 }
@@ -83,6 +85,19 @@ export class Site {
     const answer = await this.#persist(() => this.#once("GET", path));
     if (answer.status === 404) return undefined;
     return this.#good(answer) as T;
+  }
+
+  /** As it is sent. Undefined: there is none (404). @throws SiteError, SiteUnreachableError */
+  async text(path: string): Promise<string | undefined> {
+    const answer = await this.#persist(() => this.#once("GET", path));
+    if (answer.status === 404) return undefined;
+    this.#good(answer);
+    return answer.text;
+  }
+
+  /** The status of its answer, whatever it says. @throws SiteUnreachableError */
+  async status(path: string): Promise<number> {
+    return (await this.#persist(() => this.#once("GET", path), [])).status;
   }
 
   /**
@@ -125,13 +140,13 @@ export class Site {
     throw errorOf(this.#access.api, answer);
   }
 
-  async #persist(attempt: () => Promise<Answer>): Promise<Answer> {
+  async #persist(attempt: () => Promise<Answer>, notNow: readonly number[] = passing): Promise<Answer> {
     const until = Date.now() + (this.#access.patience ?? usualPatience);
     for (let wait = 200; ; wait = Math.min(wait * 2, 5_000)) {
       let why: string;
       try {
         const answer = await attempt();
-        if (!passing.includes(answer.status)) return answer;
+        if (!notNow.includes(answer.status)) return answer;
         if (Date.now() + wait > until) return answer;
         why = `it answered ${answer.status}`;
       } catch (error) {
@@ -175,6 +190,7 @@ export class Site {
     return {
       status: answer.statusCode,
       body: read,
+      text,
       ...(typeof location === "string" && { location: new URL(location, api).pathname }),
     };
   }

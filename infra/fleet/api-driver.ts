@@ -1,0 +1,68 @@
+/**
+ * How does a set of services reach a site by its own API?
+ *
+ * `PUT /api/v1/services` changes all of them in one step, or none. What was there before is what brings it back. Observed are
+ * `/readyz` and `/metrics`.
+ */
+import { isDeepStrictEqual } from "node:util";
+import { Site, type SiteAccess, SiteUnreachableError } from "../site.ts";
+import { AwayError, type Driver, type Observation } from "./driver.ts";
+import { readMetrics } from "./gates.ts";
+import type { FleetSite } from "./waves.ts";
+
+type Services = readonly Readonly<Record<string, unknown>>[];
+
+export interface ServicesDriverOptions {
+  /** Of the site, by its name. */
+  access: (site: FleetSite) => SiteAccess;
+  /** What the site is to have. */
+  services: (site: FleetSite) => Services;
+}
+
+const path = "/api/v1/services";
+const byName = (services: Services) => new Map(services.map((service) => [service.name, service]));
+
+export class ServicesDriver implements Driver<Services> {
+  readonly #options: ServicesDriverOptions;
+
+  constructor(options: ServicesDriverOptions) {
+    this.#options = options;
+  }
+
+  async #at<T>(site: FleetSite, work: (at: Site) => Promise<T>): Promise<T> {
+    const at = new Site(this.#options.access(site));
+    try {
+      return await work(at);
+    } catch (error) {
+      if (error instanceof SiteUnreachableError) throw new AwayError(error.message);
+      throw error;
+    } finally {
+      await at.close();
+    }
+  }
+
+  current(site: FleetSite): Promise<Services> {
+    return this.#at(site, async (at) => (await at.get<Services>("/service")) ?? []);
+  }
+
+  deploy(site: FleetSite): Promise<void> {
+    return this.restore(site, this.#options.services(site));
+  }
+
+  restore(site: FleetSite, services: Services): Promise<void> {
+    return this.#at(site, async (at) => {
+      const has = async () => {
+        const now = (await at.get<Services>("/service")) ?? [];
+        return isDeepStrictEqual(byName(now), byName(services)) ? now : undefined;
+      };
+      await at.change<unknown>("PUT", path, services, has);
+    });
+  }
+
+  observe(site: FleetSite): Promise<Observation> {
+    return this.#at(site, async (at) => ({
+      ready: (await at.status("/readyz")) === 200,
+      metrics: readMetrics((await at.text("/metrics")) ?? ""),
+    }));
+  }
+}

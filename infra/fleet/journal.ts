@@ -1,0 +1,105 @@
+/**
+ * What has a roll-out done so far, also after it was interrupted?
+ *
+ * A file of JSON lines that only grows: each entry is on disk before what it announces is done. A last line that was cut off by a
+ * crash counts as not written. Who reads it sees for each site its last state, and for each wave.
+ */
+import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+
+/**
+ * `deploying`, `restoring`: begun, and nobody knows how far it came. `deployed`: done, not yet judged. `good`: judged, and kept.
+ * `bad`: failed, or judged badly, and not yet taken back. `away`: it could not be reached, and nothing was changed.
+ * `restored`: as it was before. `stuck`: it could not be taken back.
+ */
+export type SiteState = "deploying" | "deployed" | "good" | "bad" | "away" | "restoring" | "restored" | "stuck";
+
+/** `stopping`: it is being taken back, whole. */
+export type WaveState = "begun" | "passed" | "stopping" | "stopped";
+
+export type Entry =
+  | { kind: "rollout"; id: string; plan: string }
+  | { kind: "site"; site: string; state: SiteState; why?: string; previous?: unknown; before?: unknown }
+  | { kind: "wave"; wave: string; state: WaveState; why?: string };
+
+export interface SiteRecord {
+  state: SiteState;
+  why?: string;
+  /** What brings it back; of the first `deploying`. */
+  previous?: unknown;
+  /** How it was before. */
+  before?: unknown;
+}
+
+export class Journal {
+  readonly sites = new Map<string, SiteRecord>();
+  readonly waves = new Map<string, WaveState>();
+  #rollout: { id: string; plan: string } | undefined;
+  readonly #file: number;
+  readonly #waiting: Entry[] = [];
+  #flush: Promise<void> | undefined;
+
+  /** @throws Error when the file cannot be read, or is no journal */
+  constructor(path: string) {
+    const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+    const whole = text.slice(0, text.lastIndexOf("\n") + 1);
+    for (const [index, line] of whole.split("\n").entries()) {
+      if (line === "") continue;
+      try {
+        this.#take(JSON.parse(line) as Entry);
+      } catch {
+        throw new Error(`${path}:${index + 1}: is no entry of a roll-out`);
+      }
+    }
+    this.#file = openSync(path, "a");
+    ftruncateSync(this.#file, Buffer.byteLength(whole));
+  }
+
+  #take(entry: Entry): void {
+    if (entry.kind === "rollout") this.#rollout = { id: entry.id, plan: entry.plan };
+    else if (entry.kind === "wave") this.waves.set(entry.wave, entry.state);
+    else {
+      const known = this.sites.get(entry.site);
+      const { previous = known?.previous, before = known?.before, state, why } = entry;
+      this.sites.set(entry.site, {
+        state,
+        ...(why !== undefined && { why }),
+        ...(previous !== undefined && { previous }),
+        ...(before !== undefined && { before }),
+      });
+    }
+  }
+
+  /** On disk when it resolves; entries that come together share the wait. */
+  write(...entries: Entry[]): Promise<void> {
+    this.#waiting.push(...entries);
+    this.#flush ??= new Promise((resolve, reject) => {
+      setImmediate(() => {
+        const batch = this.#waiting.splice(0);
+        this.#flush = undefined;
+        try {
+          const time = new Date().toISOString();
+          writeSync(this.#file, batch.map((entry) => `${JSON.stringify({ time, ...entry })}\n`).join(""));
+          fsyncSync(this.#file);
+          for (const entry of batch) this.#take(entry);
+          resolve();
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+    return this.#flush;
+  }
+
+  /** Begins, or goes on. `plan` identifies what is rolled out to whom. @throws Error when the file is of another roll-out */
+  async begin(id: string, plan: string): Promise<void> {
+    if (!this.#rollout) return this.write({ kind: "rollout", id, plan });
+    if (this.#rollout.id === id && this.#rollout.plan === plan) return;
+    throw new Error(
+      `the journal is of roll-out "${this.#rollout.id}": go on with that, or begin "${id}" in a file of its own`,
+    );
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}
