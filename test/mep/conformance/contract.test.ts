@@ -50,7 +50,7 @@ const contract = new Contract({
         },
       },
       "/things/{id}": { delete: { responses: { 204: { description: "gone" }, 404: { content: problems } } } },
-      "/things/special": { get: { responses: { 202: { description: "begun" } } } },
+      "/things/special": { get: { responses: { 202: { description: "begun; the header Location says where" } } } },
     },
     components: {
       parameters: { Colour: { in: "query", name: "colour" } },

@@ -13,8 +13,10 @@ import { Contract, type Json } from "./contract.ts";
 export const folder = fileURLToPath(new URL("../../../../shared/etsi/", import.meta.url));
 export const present = existsSync(folder);
 
+export const problem = { $ref: "#/components/responses/400" };
+
 /** A correction: at `at`, `was` becomes `is`. `was` undefined: there was nothing. */
-interface Correction {
+export interface Correction {
   /** Members from the root, `components/schemas/X/required`. */
   at: string;
   was: Json;
@@ -25,12 +27,11 @@ interface Correction {
 const text = { type: "string" };
 const uint32 = { type: "integer", format: "uint32" };
 const reference = { type: "string", format: "uri-reference" };
-const enumeration = (...values: string[]) => ({ type: "string", enum: values });
-const problem = { $ref: "#/components/responses/400" };
+export const enumeration = (...values: string[]) => ({ type: "string", enum: values });
 const noContent = { description: "No content" };
 
-/** Of both files of GS MEC 011. */
-const ofProblems: Correction[] = ["type", "instance"].map((member) => ({
+/** Of all files. */
+export const ofProblems: Correction[] = ["type", "instance"].map((member) => ({
   at: `components/schemas/ProblemDetails/properties/${member}`,
   was: "uri",
   is: reference,
@@ -204,7 +205,13 @@ function correct(document: Json, { at, was, is, why }: Correction): void {
 
 const read = (file: string): Json => parse(readFileSync(`${folder}${file}.yaml`, "utf8"));
 
-function contract(file: string, api: string, corrections: Correction[], change: (document: Json) => Json = () => ({})) {
+/** `change` may do to the document what is no correction of one place, and returns schemas that hold for requests alone. */
+export function contract(
+  file: string,
+  api: string,
+  corrections: Correction[],
+  change: (document: Json) => Json = () => ({}),
+): Contract {
   const document = read(file);
   for (const one of corrections) correct(document, one);
   const requests = change(document);
