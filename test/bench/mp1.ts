@@ -109,7 +109,7 @@ function turns(bodies: Record<string, string>, owned: readonly string[], quick: 
         const app = /applications\/([^/]+)/.exec(path)?.[1] ?? "";
         return { octets: octetsOf("PATCH", path, as(app), { state: "ACTIVE" }), status: 204 };
       },
-      note: "with its two entries in the audit log",
+      note: "changes nothing, so nothing is written",
     },
   ];
 }
