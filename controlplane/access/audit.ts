@@ -9,7 +9,7 @@
  * out of the log. An attempt without an outcome is named `interrupted` at the next start: the agent died, and whether the change
  * was made is to be seen in the state. When the log cannot be written, changes are refused and nothing has changed; looking goes on.
  *
- * Outcomes of requests that end at the same moment reach the disk together, so a crowd waits for one write.
+ * Attempts and outcomes of requests that come or end at the same moment are written together, so a crowd waits for one write.
  */
 import { messageOf, Problem } from "../errors.ts";
 import { AuditTable, emptyContent } from "./audit-table.ts";
@@ -78,9 +78,19 @@ export async function verifyTable(table: AuditTable): Promise<Verdict> {
   return done(lost > 0 ? `the newest ${lost} entries are missing` : undefined);
 }
 
+const unwritten = (error: unknown): Problem =>
+  new Problem(
+    "store-failed",
+    `nothing has changed: the audit log cannot be written (${messageOf(error)})`,
+    {},
+    { cause: error },
+  );
+
 interface Waiting {
+  kind: "attempt" | "outcome";
   content: Content;
-  done: (error?: unknown) => void;
+  resolve: (number: number) => void;
+  reject: (error: unknown) => void;
 }
 
 export class Audit {
@@ -116,7 +126,7 @@ export class Audit {
     this.#timer.unref();
   }
 
-  #append(entries: { kind: Kind; content: Content }[], durable: boolean): number[] {
+  #append(entries: readonly { kind: Kind; content: Content }[], durable: boolean): number[] {
     try {
       const numbers = this.#table.append(entries, { durable });
       for (const { kind } of entries) this.written.set(kind, (this.written.get(kind) ?? 0) + 1);
@@ -133,13 +143,19 @@ export class Audit {
       const [number] = this.#append([{ kind: "attempt", content: contentOf(deed) }], false);
       return number as number;
     } catch (error) {
-      const said = `nothing has changed: the audit log cannot be written (${messageOf(error)})`;
-      throw new Problem("store-failed", said, {}, { cause: error });
+      throw unwritten(error);
     }
   }
 
+  /** The same, written with what others write at this moment. Rejects as `attempt` throws. */
+  attemptTogether(deed: Deed): Promise<number> {
+    return this.#together("attempt", contentOf(deed)).catch((error: unknown) => {
+      throw unwritten(error);
+    });
+  }
+
   /** On disk when it resolves. @throws Problem: whatever was done is done, but must not be answered as if it were recorded */
-  outcome(attempt: number, deed: Deed, { status, object, before, after }: Outcome): Promise<void> {
+  async outcome(attempt: number, deed: Deed, { status, object, before, after }: Outcome): Promise<void> {
     const detail = {
       ...(before !== undefined && { before: this.#table.fingerprint(before) }),
       ...(after !== undefined && { after: this.#table.fingerprint(after) }),
@@ -151,13 +167,15 @@ export class Audit {
       ...(object !== undefined && { object }),
       detail: Object.keys(detail).length > 0 ? detail : null,
     };
+    await this.#together("outcome", content).catch((error: unknown) => {
+      const said = `it may have been done, but the audit log could not be written (${messageOf(error)}): look at what is there`;
+      throw new Problem("store-failed", said, {}, { cause: error });
+    });
+  }
+
+  #together(kind: Waiting["kind"], content: Content): Promise<number> {
     return new Promise((resolve, reject) => {
-      const done = (error?: unknown) => {
-        if (error === undefined) return resolve();
-        const said = `it may have been done, but the audit log could not be written (${messageOf(error)}): look at what is there`;
-        reject(new Problem("store-failed", said, {}, { cause: error }));
-      };
-      this.#waiting.push({ content, done });
+      this.#waiting.push({ kind, content, resolve, reject });
       if (this.#waiting.length === 1) setImmediate(() => this.#writeWaiting());
     });
   }
@@ -166,16 +184,14 @@ export class Audit {
     const waiting = this.#waiting;
     this.#waiting = [];
     if (waiting.length === 0) return;
-    let failure: unknown;
     try {
-      this.#append(
-        waiting.map(({ content }) => ({ kind: "outcome", content })),
-        true,
-      );
+      // Outcomes have to be on disk; attempts alone need no more than to be written.
+      const durable = waiting.some(({ kind }) => kind === "outcome");
+      const numbers = this.#append(waiting, durable);
+      for (const [i, { resolve }] of waiting.entries()) resolve(numbers[i] as number);
     } catch (error) {
-      failure = error ?? new Error("unknown");
+      for (const { reject } of waiting) reject(error);
     }
-    for (const { done } of waiting) done(failure);
   }
 
   /** Nothing was tried. Bounded in number; never throws: a refusal stays a refusal. */

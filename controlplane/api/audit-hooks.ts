@@ -78,9 +78,14 @@ export function auditHooks(app: Server, { audit, api, who }: AuditHooks): void {
   app.addHook("preHandler", (request, _reply, done) => {
     if (request.is404) return done();
     const { audit: how } = request.routeOptions.config;
-    if (!looks.has(request.method)) {
-      if (how !== "own") request.audited.begin();
-    } else if (how === "read") audit.read(deed(request));
+    if (!looks.has(request.method) && how !== "own") {
+      audit.attemptTogether(deed(request)).then((number) => {
+        request.audited.attempt = number;
+        done();
+      }, done);
+      return;
+    }
+    if (how === "read") audit.read(deed(request));
     done();
   });
   app.addHook("onSend", async (request, reply, payload) => {

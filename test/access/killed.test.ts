@@ -68,8 +68,8 @@ async function inDirectory(body: (stateDir: string) => Promise<void>): Promise<v
 }
 
 const steps: [string, boolean, string[]][] = [
-  ["attempt.before", false, []],
-  ["attempt.after", false, ["attempt", "interrupted"]],
+  ["attemptTogether.before", false, []],
+  ["attemptTogether.after", false, ["attempt", "interrupted"]],
   ["add.before", false, ["attempt", "interrupted"]],
   ["add.after", true, ["attempt", "interrupted"]],
   ["outcome.before", true, ["attempt", "interrupted"]],

@@ -3,7 +3,7 @@
  *
  * Usage: node --import tsx test/access/mortal.ts <stateDir> <file of its fate>     prints where it listens
  *
- * Steps: {attempt,outcome,add}.{before,after}: of the audit log, and of the users.
+ * Steps: {attemptTogether,outcome,add}.{before,after}: of the audit log, and of the users.
  */
 import pino from "pino";
 import { Audit } from "../../controlplane/access/audit.ts";
@@ -16,7 +16,7 @@ import { Mortal } from "../mortal.ts";
 
 const [stateDir = "", fate = ""] = process.argv.slice(2);
 const mortal = new Mortal(fate);
-for (const name of ["attempt", "outcome"]) mortal.watch(Audit.prototype, name);
+for (const name of ["attemptTogether", "outcome"]) mortal.watch(Audit.prototype, name);
 mortal.watch(Users.prototype, "add");
 const agent = new Agent({
   config: parseSite(siteText(stateDir)),

@@ -53,8 +53,12 @@ function readHead(octets: Buffer): Head | undefined {
   return { status, length, total: end + 4 + length, ...(location !== undefined && { location }) };
 }
 
+const idleMs = 5000;
+
 export class LoadConnections {
   readonly #sockets: Socket[] = [];
+  /** When the last answer came. */
+  #used = performance.now();
 
   private constructor(
     readonly port: number,
@@ -74,10 +78,12 @@ export class LoadConnections {
     return socket;
   }
 
-  /** Servers close what has been idle for some seconds. */
+  /** Servers close what has been idle for some seconds: what may be closed any moment is made anew. */
   async #renew(): Promise<void> {
+    if (performance.now() - this.#used < idleMs) return;
     for (const [i, socket] of this.#sockets.entries()) {
-      if (socket.readyState !== "open") this.#sockets[i] = await this.#connect();
+      socket.destroy();
+      this.#sockets[i] = await this.#connect();
     }
   }
 
@@ -136,6 +142,7 @@ export class LoadConnections {
           }),
       ),
     );
+    this.#used = performance.now();
     return { rate: (requests.length * 1000) / (performance.now() - began), latencies, locations };
   }
 
