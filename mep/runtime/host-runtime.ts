@@ -26,7 +26,7 @@ import {
   namesOfPorts,
   openEgress,
   removeFirewall,
-  routePools,
+  routeAgain,
 } from "./network.ts";
 import { caPath, credentialsPath, etcOfUnits, makeRoot, Podman } from "./podman.ts";
 import { pause, processOf, startTimeOf } from "./processes.ts";
@@ -161,7 +161,8 @@ export class HostRuntime implements Runtime {
     } else if (phase === "running" && (pid === undefined || startTimeOf(pid) !== startTime)) {
       this.#known.change(record, { phase: "exited", exit: await this.#exitOf(record) });
     } else if (phase === "running") {
-      await this.#route(record);
+      // It runs, and is reached: no reason for the agent not to start.
+      await this.#route(record).catch((error) => this.#config.warn(`routes of ${record.id}: ${messageOf(error)}`));
     }
   }
 
@@ -186,7 +187,8 @@ export class HostRuntime implements Runtime {
     });
   }
 
-  #route = (record: InstanceRecord) => routePools(this.#site, this.#name(record.id), this.#addresses(record));
+  #route = (record: InstanceRecord) =>
+    routeAgain(this.#site, this.#name(record.id), this.#addresses(record), record.pid ?? 0);
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
@@ -294,16 +296,13 @@ export class HostRuntime implements Runtime {
     return this.#inTurn(async () => {
       const record = this.#records?.get(id);
       if (record?.phase !== "running" && record?.phase !== "exited") return;
-      if (record.phase === "running") {
-        this.#known.change(record, { phase: "stopping" });
-        await this.#podman.stop(this.#container(id), graceMs);
-        const state = await this.#podman.state(this.#container(id));
-        const exit: Exit = { code: state?.exitCode, reason: "stopped", time: Date.now() };
-        await this.#takeDown(id, between);
-        this.#known.change(record, { phase: "exited", exit });
-        return;
-      }
+      if (record.phase === "exited") return this.#takeDown(id, between);
+      this.#known.change(record, { phase: "stopping" });
+      await this.#podman.stop(this.#container(id), graceMs);
+      const state = await this.#podman.state(this.#container(id));
+      const exit: Exit = { code: state?.exitCode, reason: "stopped", time: Date.now() };
       await this.#takeDown(id, between);
+      this.#known.change(record, { phase: "exited", exit });
     });
   }
 

@@ -8,7 +8,8 @@
  * Point to point: no instance shares a link with another. Both ends know each other's link address for good, and answer no
  * ARP. What comes from the TOF address leaves by tof0, everything else by mep0, except to UEs.
  */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { ip, ipJson, readSysctl, run, tryIp, writeSysctl } from "../../dataplane/ebpf/command.ts";
 import {
   type FirewallInstance,
@@ -81,8 +82,22 @@ export async function joinNetworks(site: NetworkSite, instance: FirewallInstance
   await routePools(site, name, addresses);
 }
 
+/**
+ * Makes the namespace of a running instance known by its name. It is already, unless its name was given in another mount namespace
+ * than ours: service managers and `ip netns exec` make one for each agent that they start. `pid`: of a process in it.
+ */
+async function showNamespace(name: string, pid: number): Promise<void> {
+  const [path, own] = [namespacePath(name), `/proc/${pid}/ns/net`];
+  const wanted = statSync(own);
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found?.dev === wanted.dev && found.ino === wanted.ino) return;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, "", { flag: "a" });
+  await run("mount", "--bind", own, path);
+}
+
 /** UEs are reached by tof0, whoever begins: the routes to their pools become these. */
-export async function routePools({ uePools }: NetworkSite, name: string, addresses: Addresses): Promise<void> {
+async function routePools({ uePools }: NetworkSite, name: string, addresses: Addresses): Promise<void> {
   const namespace = `${NAMESPACE}${name}`;
   const there = await ipJson<{ dst: string }[]>(`-n ${namespace} route show dev tof0`);
   const whole = (prefix: string) => (prefix.includes("/") ? prefix : `${prefix}/32`);
@@ -92,6 +107,12 @@ export async function routePools({ uePools }: NetworkSite, name: string, address
   for (const pool of uePools) {
     await ip(`-n ${namespace} route replace ${pool} via ${NEXT_HOP} dev tof0 onlink src ${addresses.tof}`);
   }
+}
+
+/** The routes of an instance that runs become those of the site as it is now. `pid`: of its main process. */
+export async function routeAgain(site: NetworkSite, name: string, addresses: Addresses, pid: number): Promise<void> {
+  await showNamespace(name, pid);
+  await routePools(site, name, addresses);
 }
 
 /** Quiet when nothing is there. The namespace ends with its last process. */
