@@ -27,7 +27,7 @@ import { Mortal } from "../../mortal.ts";
 const [config = "", fate = ""] = process.argv.slice(2);
 const mortal = new Mortal(fate);
 const watched: [prototype: object, name: string, methods: string[]][] = [
-  [Audit.prototype, "audit", ["attempt", "outcome"]],
+  [Audit.prototype, "audit", ["attempt", "attemptTogether", "outcome"]],
   [MepStore.prototype, "store", ["transaction"]],
   [Commits.prototype, "commits", ["change"]],
   [Credentials.prototype, "credentials", ["configure", "rotate", "remove"]],
