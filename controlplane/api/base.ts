@@ -26,6 +26,7 @@ import { type AuditHooks, auditHooks } from "./audit-hooks.ts";
 import type { Server } from "./context.ts";
 import { rawProblem, sendProblem, toProblem } from "./problems.ts";
 import * as schemas from "./schemas.ts";
+import { validators } from "./validation.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -225,7 +226,7 @@ export async function createBase(options: BaseOptions): Promise<Server> {
     logger: false,
     return503OnClosing: true,
     routerOptions: { maxParamLength: 1024, ignoreTrailingSlash: true },
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: false, allErrors: true } },
+    schemaController: { compilersFactory: validators() },
     clientErrorHandler: rejectSocket,
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       void sendProblem(toProblem(error), request, reply);

@@ -205,6 +205,7 @@ test("bad requests are refused with their reason", async () => {
       {},
       { appPkgName: "" },
       { ...create, extra: 1 },
+      { ...create, appPkgName: 7 },
       { ...create, checksum: "x" },
       "[",
       "null",
