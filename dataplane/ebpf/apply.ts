@@ -15,7 +15,7 @@ import { DataplaneError, type Limits } from "../dataplane.ts";
 import type { Steering } from "../steering.ts";
 import { BpfMap, MapFlag, MapType } from "./bpf-map.ts";
 import type { Places } from "./classifier.ts";
-import { PREFIX_PROTECTED } from "./consts.ts";
+import { MAYBE_TREATED, MAYBE_TREATED_HOST, PREFIX_PROTECTED, RULES_THROUGH } from "./consts.ts";
 import { LINE } from "./image.ts";
 import type { Kernel } from "./kernel.ts";
 import { prefixKey, viewOver } from "./layout.ts";
@@ -51,6 +51,11 @@ export class Buckets {
       this.memory[BUCKETS + i]! |= host[i]!;
     }
     return () => this.memory.set(before);
+  }
+
+  /** May some packet of the core be treated, by a rule or in a flow that runs? */
+  get treated(): boolean {
+    return this.memory.subarray(0, BUCKETS).some((marks) => (marks & (MAYBE_TREATED | MAYBE_TREATED_HOST)) !== 0);
   }
 
   /** From now on these are all that rules need. */
@@ -129,7 +134,9 @@ export function applyRules(
     // The outer map holds it from now on.
     inner.close();
   }
-  kernel.raiseGeneration(rendered.header);
+  // Flows of rules that are gone go on: the core's packets are looked at for theirs.
+  const flags = rendered.header.flags | (buckets.treated ? RULES_THROUGH : 0);
+  kernel.raiseGeneration({ ...rendered.header, flags });
   buckets.want(rendered.bucket, rendered.host);
   const wanted = new Set(rendered.protect.map(text));
   for (const [key, octets] of present) if (!wanted.has(key)) prefixes.delete(octets);

@@ -21,7 +21,7 @@ import { ueText } from "./events.ts";
 import { flowTimeout, staysItself, TCP, timeout } from "./flow-timeout.ts";
 import type { Kernel } from "./kernel.ts";
 import * as layout from "./layout.ts";
-import { markHost } from "./rules.ts";
+import { markFlow } from "./rules.ts";
 import { since, type Tables } from "./tables.ts";
 
 const BATCH = 1024;
@@ -159,12 +159,9 @@ export class Collector {
         }
         if (!reply) {
           this.flowCount[session]!++;
-          if (
-            draft &&
-            !staysItself(view.getUint8(at + offset.action)) &&
-            key[layout.flowKey.offset.protocol] !== c.PROTO_QUERY
-          ) {
-            markHost(key.subarray(0, 16), !isMapped(key), draft.bucket, draft.host);
+          const action = view.getUint8(at + offset.action);
+          if (draft && !staysItself(action) && key[layout.flowKey.offset.protocol] !== c.PROTO_QUERY) {
+            markFlow(key.subarray(0, 16), !isMapped(key), action === c.ACTION_FORWARD, draft);
           }
         }
         if (!this.flowKnown[session] || since(now, lastSeen) < since(now, this.flowSeen[session]!)) {

@@ -11,7 +11,7 @@ import { prefixKeys } from "./apply.ts";
 import { BpfMap } from "./bpf-map.ts";
 import { renderChains } from "./chains.ts";
 import type { Places } from "./classifier.ts";
-import { PREFIX_PROTECTED } from "./consts.ts";
+import { PREFIX_PROTECTED, RULES_THROUGH } from "./consts.ts";
 import { LINE } from "./image.ts";
 import type { Kernel } from "./kernel.ts";
 import { root as rootCodec, rulesHeader, treatment as treatmentCodec, viewOver } from "./layout.ts";
@@ -64,7 +64,9 @@ function compareRules(kernel: Kernel, { image, header }: RenderedRules, steering
   }
   const held = rulesHeader.decode(kernel.map("rules_state").lookup(0)!);
   for (const [key, wanted] of Object.entries(header) as [keyof typeof header, number][]) {
-    if (wanted === held[key]) continue;
+    // Set for flows as well that are forwarded by a rule that is gone.
+    const also = key === "flags" ? RULES_THROUGH : 0;
+    if (wanted === held[key] || (wanted | also) === held[key]) continue;
     found.push({ table: "rules_state", key, intended: String(wanted), found: String(held[key]) });
   }
   return found;

@@ -131,17 +131,21 @@ function markRule(rule: SteeringRule, bucket: Uint8Array, host: Uint8Array, mark
   }
 }
 
-/** Marks a single address, as a rule for it would. */
-export function markHost(
-  octets: Uint8Array,
-  v6: boolean,
-  bucket: Uint8Array,
-  host: Uint8Array,
-  marks: Marks = RULE_MARKS,
-): void {
+function markHost(octets: Uint8Array, v6: boolean, bucket: Uint8Array, host: Uint8Array, marks: Marks): void {
   const prefix = { octets, v6, length: 128 };
   bucket[bucketOf(prefix)]! |= marks.single;
   host[hostOf(prefix)]! |= marks.host;
+}
+
+/** Marks the destination of a flow that runs, so that its packets are found; of one that is forwarded, the core's too. */
+export function markFlow(
+  octets: Uint8Array,
+  v6: boolean,
+  forwarded: boolean,
+  { bucket, host }: { bucket: Uint8Array; host: Uint8Array },
+): void {
+  markHost(octets, v6, bucket, host, RULE_MARKS);
+  if (forwarded) markHost(octets, v6, bucket, host, TREATED_MARKS);
 }
 
 const group = (octets: Uint8Array, index: number): number => (octets[index * 2]! << 8) | octets[index * 2 + 1]!;

@@ -13,6 +13,7 @@ import { inNamespace, ip } from "./namespace.ts";
 import {
   backend,
   cable,
+  downlink,
   fromCore,
   hexIp,
   ipv4,
@@ -78,6 +79,25 @@ test("B1: forwarded, a frame leaves by the output as it is, or to the MAC addres
   for (const text of ["one", "two"]) assert.is(send("enb0", away(text), "far0", marked(text)), away(text));
   await apply(leaves({ port: "out0", mac: far }));
   assert.is(send("enb0", away("mac"), "far0", marked("mac")), `${farHex}${macOf("out0")}0800${carried(away("mac"))}`);
+});
+
+test("B1: a flow that is forwarded leaves by the output in both directions until it ends, also when its rule goes", async () => {
+  await apply(leaves({ port: "out0" }));
+  const back = (text: string): string => downlink(ipv4("203.0.113.70", UE, 17, udp(53, port, marked(text))));
+  const bothWays = (text: string): void => {
+    assert.is(send("enb0", away(`${text} up`), "far0", marked(`${text} up`)), away(`${text} up`));
+    assert.is(send("sgw0", back(`${text} down`), "far0", marked(`${text} down`)), back(`${text} down`));
+  };
+  bothWays("begun");
+  await plane.apply({ rules: [], protect: [] });
+  bothWays("without a rule");
+  await plane.collect();
+  bothWays("collected");
+  await plane.apply({ rules: [], protect: [] });
+  bothWays("and other rules");
+  // A new flow goes its own way.
+  port++;
+  assert.is(send("enb0", away("another"), "sgw0", marked("another")), away("another"));
 });
 
 test("B1: a next hop that is not known lets packets pass; when it answers they leave, and when it moves they follow", async () => {
