@@ -3,6 +3,8 @@
  *
  * What fails here is no fault of Offramp's.
  */
+import { once } from "node:events";
+import { connect } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openDoor } from "./lab/door.ts";
@@ -48,16 +50,27 @@ test("a phone attaches by GTP-C, gets an address of the pool, pings and fetches 
   }
 });
 
+/** What comes back on a connection, until it is closed. */
+async function answered(port: number): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  let text = "";
+  socket.on("error", () => undefined);
+  socket.on("data", (data: Buffer) => {
+    text += data.toString();
+  });
+  socket.write("GET / HTTP/1.0\r\n\r\n");
+  if (!socket.closed) await once(socket, "close");
+  return text;
+}
+
 test("a door leads from this machine's loopback to a machine of the lab", async () => {
   const lab = await Lab.create({ realCore: false });
   try {
     const port = await openDoor(lab, "inet", `${lab.app.address}:80`, 0);
-    const refused = await fetch(`http://127.0.0.1:${port}/`).catch((error: Error) => error);
-    assert.instance(refused, Error, "inet has no way to the app");
+    assert.is(await answered(port), "", "inet has no way to the app");
     const second = await openDoor(lab, "app", `${lab.app.address}:80`, port);
     assert.is.not(second, port, "taken");
-    const answer = await fetch(`http://127.0.0.1:${second}/`);
-    assert.is(answer.headers.get("x-server"), "edge");
+    assert.match(await answered(second), /^x-server: edge/im);
   } finally {
     await lab.destroy();
   }
