@@ -11,7 +11,7 @@ import * as assert from "uvu/assert";
 import { internet, type Ue } from "../lab/lab.ts";
 import { until } from "../lab/netns.ts";
 import { externalAppD, goodPackage } from "../mep/packages/zip.ts";
-import { Scene } from "./scene.ts";
+import { Scene, telling } from "./scene.ts";
 
 const test = suite("killed instances");
 let scene: Scene;
@@ -142,15 +142,7 @@ async function comesBack(): Promise<void> {
   assert.is(seen[0], "internet", "its rules stand aside before it is ready");
 }
 
-const told = (body: () => Promise<void>) => async () => {
-  try {
-    await body();
-  } catch (error) {
-    scene.complain();
-    process.stderr.write(`${(await scene.appliance.curl("GET", "/api/v1/apps/web/logs")).text}\n`);
-    throw error;
-  }
-};
+const told = (body: () => Promise<void>) => telling(() => scene, body);
 
 test.before(async () => {
   const apps = { tof: "10.61.0.0/24", platform: "10.62.0.0/24" };

@@ -12,7 +12,7 @@ import { internet, type Ue } from "../lab/lab.ts";
 import { until } from "../lab/netns.ts";
 import { externalAppD, goodPackage } from "../mep/packages/zip.ts";
 import { testImage } from "../runtime/oci.ts";
-import { Scene } from "./scene.ts";
+import { Scene, telling } from "./scene.ts";
 
 const test = suite("instances");
 let scene: Scene;
@@ -107,14 +107,7 @@ test.after(async () => {
   await scene?.close();
 });
 
-const told = (body: () => Promise<void>) => async () => {
-  try {
-    await body();
-  } catch (error) {
-    scene.complain();
-    throw error;
-  }
-};
+const told = (body: () => Promise<void>) => telling(() => scene, body);
 
 test(
   "B7: an instance of a package answers a phone, which sees the address that it asked; it sees the phone's own",

@@ -90,3 +90,13 @@ export const inScene =
       await scene.close();
     }
   };
+
+/** A test in a scene: when it fails, the scene says what happened there. */
+export const telling = (scene: () => Scene | undefined, body: () => Promise<void>) => async (): Promise<void> => {
+  try {
+    await body();
+  } catch (error) {
+    scene()?.complain();
+    throw error;
+  }
+};

@@ -13,7 +13,7 @@ import type { HttpAnswer } from "../lab/client.ts";
 import { internet, siteAddress, type Ue } from "../lab/lab.ts";
 import { type Process, until } from "../lab/netns.ts";
 import { pattern, sha256 } from "../lab/pattern.ts";
-import { Scene } from "./scene.ts";
+import { Scene, telling } from "./scene.ts";
 
 const test = suite("Squid as an app");
 let scene: Scene;
@@ -104,14 +104,7 @@ test.after(async () => {
   await scene?.close();
 });
 
-const told = (body: () => Promise<void>) => async () => {
-  try {
-    await body();
-  } catch (error) {
-    scene.complain();
-    throw error;
-  }
-};
+const told = (body: () => Promise<void>) => telling(() => scene, body);
 
 test(
   "A22: before, pages come from the slow origin, byte by byte, and it sees the phones",

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Running, start } from "../api/harness.ts";
+import { webRule } from "../mep/fixtures.ts";
 import { externalAppD, goodPackage } from "../mep/packages/zip.ts";
 import { Engine, refusal, urnOf } from "./engine.ts";
 
@@ -19,14 +20,7 @@ const extra = "api: { listen: 127.0.0.1:0 }\nmep: { mp1: { listen: 127.0.0.1:0 }
 const packageUrn = urnOf("AppPackage", "cache");
 const appUrn = urnOf("MecApp", "cache-1");
 
-const rule = {
-  trafficRuleId: "web",
-  filterType: "FLOW",
-  priority: 10,
-  trafficFilter: [{ dstAddress: ["203.0.113.20"], dstPort: ["80"], protocol: ["tcp"] }],
-  action: "FORWARD_DECAPSULATED",
-  dstInterface: { interfaceType: "IP" },
-};
+const rule = webRule({ dstInterface: { interfaceType: "IP" } });
 
 let engine: Engine;
 let site: Running;

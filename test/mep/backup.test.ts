@@ -10,7 +10,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Mp1Client } from "../../mep/client/mp1.ts";
 import { type Running, start } from "../api/harness.ts";
-import { offer } from "./fixtures.ts";
+import { offer, webRule } from "./fixtures.ts";
 import { upload } from "./onboarding.ts";
 import { externalAppD, goodPackage } from "./packages/zip.ts";
 
@@ -19,16 +19,7 @@ const ofTheMachine = ["lock", "as-found.json", "dns"];
 const category = { href: "/c", id: "c", name: "c", version: "1" };
 const appd = externalAppD({
   appServiceProduced: [{ serName: "camera", version: "1", serCategory: category }],
-  appTrafficRule: [
-    {
-      trafficRuleId: "web",
-      filterType: "FLOW",
-      priority: 1,
-      trafficFilter: [{ dstAddress: ["203.0.113.20"] }],
-      action: "FORWARD_DECAPSULATED",
-      dstInterface: [{ interfaceType: "IP" }],
-    },
-  ],
+  appTrafficRule: [webRule({ dstInterface: [{ interfaceType: "IP" }] })],
 });
 
 async function clientOf({ call }: Running, credentials: { clientId: string; clientSecret: string }) {

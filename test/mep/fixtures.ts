@@ -28,6 +28,17 @@ export const transport: TransportInfo = {
   security: { oAuth2Info: { grantTypes: ["OAUTH2_CLIENT_CREDENTIALS"], tokenEndpoint: "http://10.61.0.5/token" } },
 };
 
+/** A traffic rule as a package has it: what phones send to one web server goes to the app. */
+export const webRule = (changes: Record<string, unknown> = {}) => ({
+  trafficRuleId: "web",
+  filterType: "FLOW",
+  priority: 10,
+  trafficFilter: [{ dstAddress: ["203.0.113.20"], dstPort: ["80"], protocol: ["tcp"] }],
+  action: "FORWARD_DECAPSULATED",
+  dstInterface: [{ interfaceType: "IP", dstIpAddress: "10.60.0.20" }],
+  ...changes,
+});
+
 export const category = (id: string) => ({ href: "http://catalogue/x", id, name: id, version: "1" });
 
 /** A service as an app offers it. */

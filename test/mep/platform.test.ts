@@ -9,6 +9,7 @@ import type { Host } from "../../controlplane/extension.ts";
 import { Mp1Client, type Mp1Error } from "../../mep/client/mp1.ts";
 import { Platform } from "../../mep/platform.ts";
 import { type Running, withAgent } from "../api/harness.ts";
+import { webRule } from "./fixtures.ts";
 import { upload } from "./onboarding.ts";
 import { externalAppD, goodPackage } from "./packages/zip.ts";
 
@@ -20,16 +21,7 @@ const make = (host: Host) => {
 };
 
 const appd = externalAppD({
-  appTrafficRule: [
-    {
-      trafficRuleId: "web",
-      filterType: "FLOW",
-      priority: 1,
-      trafficFilter: [{ dstAddress: ["203.0.113.20"], dstPort: ["80"], protocol: ["tcp"] }],
-      action: "FORWARD_DECAPSULATED",
-      dstInterface: [{ interfaceType: "IP", dstIPAddress: "10.60.0.10" }],
-    },
-  ],
+  appTrafficRule: [webRule({ dstInterface: [{ interfaceType: "IP", dstIPAddress: "10.60.0.10" }] })],
 });
 
 async function operate({ call, url }: Running, id: string, task: string, body: object = {}): Promise<string> {
@@ -112,7 +104,7 @@ test("an app's way over Mp1: token, ready, its rule in the steering, a service t
         dataplane.steering.rules.map(({ name, action, priority }) => `${name} ${action} ${priority}`);
       assert.equal(inForce(), []);
       assert.is((await one.activate("web")).state, "ACTIVE");
-      assert.equal(inForce(), ["app:one/web take -2"]);
+      assert.equal(inForce(), ["app:one/web take -11"]);
       const stale = (await one.trafficRule("web")).etag;
       await one.activate("web", "INACTIVE");
       assert.equal(inForce(), []);

@@ -11,15 +11,9 @@ import {
   readTrafficRule,
   readTrafficRuleDescriptor,
 } from "../../mep/model/read-rules.ts";
+import { webRule } from "./fixtures.ts";
 
-const rule = {
-  trafficRuleId: "web",
-  filterType: "FLOW",
-  priority: 1,
-  trafficFilter: [{ dstAddress: ["203.0.113.20"], protocol: ["tcp"], dstPort: ["80"] }],
-  action: "FORWARD_DECAPSULATED",
-  dstInterface: [{ interfaceType: "IP", dstIpAddress: "10.60.0.20" }],
-};
+const rule = webRule({ priority: 1 });
 
 const errorsOf = (work: (read: Reader) => unknown): string[] => {
   const read = new Reader();

@@ -62,7 +62,8 @@ export const specOf = (more: Partial<InstanceSpec> = {}): InstanceSpec => ({
   ...more,
 });
 
-const words = (file: string, ...args: string[]): string[] => {
+/** Lines that a program prints; none where it fails. */
+export const words = (file: string, ...args: string[]): string[] => {
   try {
     return execFileSync(file, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
       .split("\n")

@@ -10,6 +10,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Running, withAgent } from "../../api/harness.ts";
 import { inDirectory, offramp, on } from "../../cli/harness.ts";
+import { webRule } from "../fixtures.ts";
 import { externalAppD } from "../packages/zip.ts";
 
 const site = (tls = "") => `api: { listen: 127.0.0.1:0 }\nmep: { mp1: { listen: 127.0.0.1:0${tls} } }`;
@@ -159,14 +160,7 @@ test("a site's certificate and its authority; a client that its certificate prov
 });
 
 test("a package is installed with credentials; its rules are shown; a new secret ends the old one (B5, B7)", async () => {
-  const rule = {
-    trafficRuleId: "web",
-    filterType: "FLOW",
-    priority: 1,
-    trafficFilter: [{ dstAddress: ["203.0.113.20"], dstPort: ["80"], protocol: ["tcp"] }],
-    action: "FORWARD_DECAPSULATED",
-    dstInterface: [{ interfaceType: "IP", dstIPAddress: "10.60.0.10" }],
-  };
+  const rule = webRule({ dstInterface: [{ interfaceType: "IP", dstIPAddress: "10.60.0.10" }] });
   await setting(
     () => "",
     async ({ directory, verb, curl, token }) => {
@@ -182,7 +176,7 @@ test("a package is installed with credentials; its rules are shown; a new secret
       const lines = (await verb("app", "rules", "one")).split("\n").map((line) => line.replace(/ +/g, " ").trim());
       assert.equal(lines, [
         "TRAFFIC RULE STATE PRIO TYPE FILTER ACTION TO UPLINK DOWNLINK",
-        "web INACTIVE 1 FLOW dstAddress 203.0.113.20 dstPort 80 protocol tcp FORWARD_DECAPSULATED 10.60.0.10 0 0",
+        "web INACTIVE 10 FLOW dstAddress 203.0.113.20 dstPort 80 protocol tcp FORWARD_DECAPSULATED 10.60.0.10 0 0",
         "",
         "no DNS rules",
         "",

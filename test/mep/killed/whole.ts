@@ -4,23 +4,13 @@
  * Looks from outside, after everything that was under way has ended: mep.sqlite, files, records of the runtime, namespaces,
  * links, containers, the firewall, and the rules that steer. Every difference is a sentence; none: it is whole.
  */
-import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import type { InstanceRecord, Operation } from "../../../mep/instances/record.ts";
 import type { InstanceRecord as RuntimeRecord } from "../../../mep/runtime/records.ts";
 import { mepStoreFile } from "../../../mep/store.ts";
-
-const words = (file: string, ...args: string[]): string[] => {
-  try {
-    return execFileSync(file, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
-      .split("\n")
-      .filter(Boolean);
-  } catch {
-    return [];
-  }
-};
+import { words } from "../../runtime/host.ts";
 
 function differ(faults: string[], what: string, found: Iterable<string>, wanted: Iterable<string>): void {
   const [has, wants] = [new Set(found), new Set(wanted)];

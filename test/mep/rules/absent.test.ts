@@ -2,16 +2,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { DataplaneError } from "../../../dataplane/dataplane.ts";
+import { webRule } from "../fixtures.ts";
 import { type Platform, withPlatform } from "./harness.ts";
 
-const web = {
-  trafficRuleId: "web",
-  filterType: "FLOW",
-  priority: 10,
-  trafficFilter: [{ dstAddress: ["203.0.113.20"] }],
-  action: "FORWARD_DECAPSULATED",
-  dstInterface: [{ interfaceType: "IP", dstIpAddress: "10.60.0.20" }],
-};
+const web = webRule();
 const name = { dnsRuleId: "name", domainName: "shop.example", ipAddressType: "IP_V4", ipAddress: "10.60.0.20" };
 const active = (rule: object) => ({ ...rule, state: "ACTIVE" });
 

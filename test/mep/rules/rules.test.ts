@@ -4,16 +4,10 @@ import * as assert from "uvu/assert";
 import { DataplaneError } from "../../../dataplane/dataplane.ts";
 import { rulesLines } from "../../../mep/cli/app-rules.ts";
 import { noNameService } from "../../../mep/dns/dns-rules.ts";
+import { webRule } from "../fixtures.ts";
 import { appdOf, type Platform, withPlatform } from "./harness.ts";
 
-const web = {
-  trafficRuleId: "web",
-  filterType: "FLOW",
-  priority: 10,
-  trafficFilter: [{ dstAddress: ["203.0.113.20"], protocol: ["tcp"], dstPort: ["80"] }],
-  action: "FORWARD_DECAPSULATED",
-  dstInterface: [{ interfaceType: "IP", dstIpAddress: "10.60.0.20" }],
-};
+const web = webRule();
 const ads = {
   trafficRuleId: "ads",
   filterType: "PACKET",
