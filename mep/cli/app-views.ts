@@ -59,12 +59,13 @@ export function packageLines(one: AppPkgInfo): string[] {
 }
 
 export function instanceLines(one: AppInstanceInfo): string[] {
-  const { addresses, external, terminating } = one["x-offramp"];
+  const { addresses, external, terminating, exit } = one["x-offramp"];
   return [
     `instance ${one.id} (${one.appInstanceName ?? one.appName}): ${stateOf(one)}`,
     `  ${one.appName} ${one.appSoftVersion} of ${one.appProvider}, AppD ${one.appDId}, package ${one.appPkgId}`,
     `  ${external ? "on a machine of its own" : "runs here"}${addresses.length > 0 ? `, at ${addresses.join(", ")}` : ""}`,
     ...(terminating ? [`  has until ${instant(terminating.deadline)} to say goodbye`] : []),
+    ...(exit ? [`  its program ended at ${instant(exit.time)}: ${exit.reason}`] : []),
   ];
 }
 

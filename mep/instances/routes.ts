@@ -51,7 +51,7 @@ export interface LifecycleContext {
   instances: AppInstances;
   packages: Packages;
   subscriptions: Subscriptions;
-  runner: Pick<Runner, "logs">;
+  runner: Pick<Runner, "logs" | "exit">;
 }
 
 export const lifecycleRoutes =
@@ -63,7 +63,8 @@ export const lifecycleRoutes =
     });
     const view = (id: string, request: FastifyRequest) => {
       const instance = instances.require(id);
-      return instanceInfo(instance, packages.onboarded(instance.package).content.appd, baseOf(request));
+      const { appd } = packages.onboarded(instance.package).content;
+      return instanceInfo(instance, appd, baseOf(request), runner.exit(id));
     };
 
     instances.on((event, instance) => {

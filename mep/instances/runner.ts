@@ -10,7 +10,7 @@ import { Problem } from "../../controlplane/errors.ts";
 import type { AppD } from "../model/appd.ts";
 import { imageOf, runtimeOf } from "../model/read-appd.ts";
 import type { AppPackage, Content, Packages } from "../packages/packages.ts";
-import type { InstanceSpec, LogLine, Runtime } from "../runtime/runtime.ts";
+import type { Exit, InstanceSpec, LogLine, Runtime } from "../runtime/runtime.ts";
 import type { InstanceRecord } from "./record.ts";
 
 const usual = { cpu: 1, memory: 512 * 2 ** 20, pids: 256 };
@@ -106,6 +106,11 @@ export class Runner {
 
   running(id: string): boolean {
     return this.#options.runtime?.state(id)?.state === "running";
+  }
+
+  /** How the program of one that does not run has ended. */
+  exit(id: string): Exit | undefined {
+    return this.#options.runtime?.state(id)?.exit;
   }
 
   /** The moment at which one is found gone by itself. Returns how to stop listening. */

@@ -4,11 +4,13 @@
 import { link, timeStamp } from "../management/links.ts";
 import type { AppD } from "../model/appd.ts";
 import type { AppInstanceInfo, AppLcmOpOcc } from "../model/lcm.ts";
+import type { Exit } from "../runtime/runtime.ts";
 import type { InstanceRecord, Operation } from "./record.ts";
 
 export const lcmRoot = "/app_lcm/v1";
 
-export function instanceInfo(instance: InstanceRecord, appd: AppD, base: string): AppInstanceInfo {
+/** @param exit how its program has ended, if it has */
+export function instanceInfo(instance: InstanceRecord, appd: AppD, base: string, exit?: Exit): AppInstanceInfo {
   const self = `${lcmRoot}/app_instances/${encodeURIComponent(instance.id)}`;
   const instantiated = instance.instantiationState === "INSTANTIATED";
   const { terminating } = instance;
@@ -31,6 +33,9 @@ export function instanceInfo(instance: InstanceRecord, appd: AppD, base: string)
       addresses: instance.addresses,
       ...(terminating && {
         terminating: { operationAction: terminating.operationAction, deadline: timeStamp(terminating.deadline) },
+      }),
+      ...(exit && {
+        exit: { reason: exit.reason, time: timeStamp(exit.time), ...(exit.code !== undefined && { code: exit.code }) },
       }),
     },
     _links: {

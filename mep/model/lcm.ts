@@ -112,6 +112,12 @@ export const appInstanceInfo = object(
             "until when the app has to say goodbye",
           ),
         ),
+        exit: optional(
+          object(
+            { reason: Type.String(), time: timeStamp, code: optional(Type.Integer()) },
+            "how its program has ended; code as shells have it, 128 and the number of the signal",
+          ),
+        ),
       },
       "InstanceExtension",
     ),

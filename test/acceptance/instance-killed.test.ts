@@ -183,6 +183,9 @@ test(
       await answers("internet");
       await until("STOPPED", async () => (await state()) === "STOPPED", 60_000);
       assert.is(await server(), "internet");
+      const { "x-offramp": known } = await scene.appliance.api<{ "x-offramp": { exit: object } }>("GET", path);
+      const { reason, code } = known.exit as { reason: string; code: number };
+      assert.equal({ reason, code }, { reason: "killed by SIGKILL", code: 137 });
       await operate("operate", { changeStateTo: "STARTED" });
       await answers("instance");
     }
