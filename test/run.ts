@@ -1,7 +1,7 @@
 /**
  * Does everything that is claimed hold, on this machine, now?
  *
- * Finds the files test/…/*.test.ts and runs each in a process of its own (`node --import tsx <file>`), three at a time; files that
+ * Finds the files test/…/*.test.ts and runs each in a process of its own (`node --import tsx <file>`), two at a time; files that
  * say `// runs alone` in their first five lines run afterwards, one by one. A file has 900 s. Nothing passes by being
  * skipped: skipped tests, files without tests, crashed files and whatever a file leaves behind (network namespaces,
  * processes) count as failed. The last line is `N passed, N failed`; the exit code is 1 when anything failed.
@@ -18,7 +18,7 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const secondsPerFile = 900;
-const atOnce = 3;
+const atOnce = 2;
 const marker = "OFFRAMP_TEST_RUN";
 
 interface Outcome {
