@@ -6,37 +6,20 @@
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Scene } from "../acceptance/scene.ts";
 import { repository } from "../lab/appliance.ts";
-import { platform } from "../lab/cache.ts";
-import { internet } from "../lab/lab.ts";
-import { until } from "../lab/netns.ts";
 import { PageInLab } from "./page-in-lab.ts";
 import { matches, readPage, sectionsOf } from "./tutorial.ts";
 
 const test = suite("getting started");
 const page = join(repository, "docs/getting-started.md");
-let scene: Scene;
 let inLab: PageInLab;
 
 test.before(async () => {
-  scene = await Scene.open({ egress: true, site: { extra: { mep: platform } } });
-  try {
-    const ue = await scene.lab.attach(0);
-    await until(
-      "the Internet to answer the phone",
-      async () => (await scene.lab.phoneHttp(ue, `http://${internet.other}/`)).server === "internet",
-    );
-    inLab = new PageInLab(scene, page);
-  } catch (error) {
-    scene.complain();
-    throw error;
-  }
+  inLab = await PageInLab.open(page);
 });
 
 test.after(async () => {
   await inLab?.close();
-  await scene?.close();
 });
 
 test("B1: what a page shows is compared with what is printed, but for what differs from run to run", () => {

@@ -6,8 +6,11 @@
  */
 import { existsSync, mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Scene } from "../acceptance/scene.ts";
+import { Scene } from "../acceptance/scene.ts";
 import { repository } from "../lab/appliance.ts";
+import { platform } from "../lab/cache.ts";
+import { internet } from "../lab/lab.ts";
+import { until } from "../lab/netns.ts";
 import { matches, type Section, Shell } from "./tutorial.ts";
 
 const machines = ["tof", "app", "ue0"];
@@ -21,7 +24,24 @@ export class PageInLab {
   readonly #madeResolvers: boolean;
   #broken: string | undefined;
 
-  constructor(scene: Scene, page: string) {
+  /** In a lab of its own, whose phone the Internet answers. */
+  static async open(page: string): Promise<PageInLab> {
+    const scene = await Scene.open({ egress: true, site: { extra: { mep: platform } } });
+    try {
+      const ue = await scene.lab.attach(0);
+      await until(
+        "the Internet to answer the phone",
+        async () => (await scene.lab.phoneHttp(ue, `http://${internet.other}/`)).server === "internet",
+      );
+      return new PageInLab(scene, page);
+    } catch (error) {
+      scene.complain();
+      await scene.close();
+      throw error;
+    }
+  }
+
+  private constructor(scene: Scene, page: string) {
     this.#scene = scene;
     this.#page = page;
     this.#madeResolvers = !existsSync(resolvers);
@@ -65,5 +85,6 @@ export class PageInLab {
   async close(): Promise<void> {
     await this.#shell.close();
     if (this.#madeResolvers) rmdirSync(resolvers);
+    await this.#scene.close();
   }
 }
