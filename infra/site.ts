@@ -82,17 +82,19 @@ export class Site {
 
   /** Undefined: there is none (404). @throws SiteError, SiteUnreachableError */
   async get<T>(path: string): Promise<T | undefined> {
-    const answer = await this.#persist(() => this.#once("GET", path));
-    if (answer.status === 404) return undefined;
-    return this.#good(answer) as T;
+    return (await this.#found(path))?.body as T | undefined;
   }
 
   /** As it is sent. Undefined: there is none (404). @throws SiteError, SiteUnreachableError */
   async text(path: string): Promise<string | undefined> {
+    return (await this.#found(path))?.text;
+  }
+
+  async #found(path: string): Promise<Answer | undefined> {
     const answer = await this.#persist(() => this.#once("GET", path));
     if (answer.status === 404) return undefined;
     this.#good(answer);
-    return answer.text;
+    return answer;
   }
 
   /** The status of its answer, whatever it says. @throws SiteUnreachableError */

@@ -14,6 +14,12 @@ export interface CheckFailure {
   reason: string;
 }
 
+/** A failure for each property that is not among those that are known. @param has them, in words: `an app has …` */
+export const unknownProperties = (given: Properties, known: readonly string[], has: string): CheckFailure[] =>
+  Object.keys(given)
+    .filter((property) => !known.includes(property))
+    .map((property) => ({ property, reason: `is not known; ${has}` }));
+
 export interface Checked {
   inputs: Properties;
   failures: CheckFailure[];

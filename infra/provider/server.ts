@@ -16,7 +16,7 @@ import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { Site, type SiteAccess } from "../site.ts";
 import { type Difference, differences } from "./difference.ts";
-import { type CheckFailure, type Kind, type Properties, unknownValue } from "./kind.ts";
+import { type CheckFailure, type Kind, type Properties, unknownProperties, unknownValue } from "./kind.ts";
 
 export interface ProviderOptions {
   kinds: readonly Kind[];
@@ -47,9 +47,9 @@ function own(properties: Record<string, unknown>): Record<string, unknown> {
 }
 
 function checkSettings(given: Properties): CheckFailure[] {
-  const failures: CheckFailure[] = Object.keys(given)
-    .filter((property) => !settings.includes(property) && property !== "version" && property !== "pluginDownloadURL")
-    .map((property) => ({ property, reason: `is not known; the provider has ${settings.join(", ")}` }));
+  // The engine's own beside ours.
+  const known = [...settings, "version", "pluginDownloadURL"];
+  const failures = unknownProperties(given, known, `the provider has ${settings.join(", ")}`);
   const { api, patience } = given;
   if (api === undefined)
     failures.push({ property: "api", reason: "is required: the URL of the site's management API" });

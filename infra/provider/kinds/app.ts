@@ -7,9 +7,9 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Site, SiteError } from "../../site.ts";
-import type { CheckFailure, Kind, Properties } from "../kind.ts";
+import { type CheckFailure, type Kind, type Properties, unknownProperties } from "../kind.ts";
 
-export const instancesPath = "/app_lcm/v1/app_instances";
+const instancesPath = "/app_lcm/v1/app_instances";
 
 interface Info {
   id: string;
@@ -102,9 +102,7 @@ const outputsOf = (info: Info): Properties => ({
 });
 
 function failuresOf(inputs: Properties): CheckFailure[] {
-  const failures: CheckFailure[] = Object.keys(inputs)
-    .filter((property) => !known.includes(property))
-    .map((property) => ({ property, reason: `is not known; an app has ${known.join(", ")}` }));
+  const failures = unknownProperties(inputs, known, `an app has ${known.join(", ")}`);
   if (inputs.package === undefined) {
     failures.push({ property: "package", reason: "is required: the packageId of an AppPackage, or an appDId" });
   }

@@ -8,9 +8,9 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { type Site, SiteError } from "../../site.ts";
-import { type Checked, type CheckFailure, type Kind, type Properties, unknownValue } from "../kind.ts";
+import { type Checked, type Kind, type Properties, unknownProperties, unknownValue } from "../kind.ts";
 
-export const packagesPath = "/app_pkgm/v1/app_packages";
+const packagesPath = "/app_pkgm/v1/app_packages";
 
 interface Info {
   id: string;
@@ -41,9 +41,7 @@ const outputsOf = ({ id, appDId, appName, appProvider, appSoftwareVersion }: Inf
 });
 
 async function check(inputs: Properties): Promise<Checked> {
-  const failures: CheckFailure[] = Object.keys(inputs)
-    .filter((property) => !known.includes(property))
-    .map((property) => ({ property, reason: `is not known; a package has ${known.join(" and ")}` }));
+  const failures = unknownProperties(inputs, known, `a package has ${known.join(" and ")}`);
   const { archive, sha256 } = inputs;
   if (archive === unknownValue) return { inputs, failures };
   if (typeof archive !== "string") {

@@ -6,7 +6,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Site } from "../../site.ts";
-import type { CheckFailure, Kind, Properties } from "../kind.ts";
+import { type CheckFailure, type Kind, type Properties, unknownProperties } from "../kind.ts";
 
 const firstForm = ["serviceIP", "applicationIP"];
 const known = ["name", ...firstForm, "appInitiated", "rules", "chain", "mirror", "rate", "health"];
@@ -14,9 +14,7 @@ const known = ["name", ...firstForm, "appInitiated", "rules", "chain", "mirror",
 const pathOf = (name: string) => `/service/${encodeURIComponent(name)}`;
 
 function failuresOf(inputs: Properties): CheckFailure[] {
-  const failures: CheckFailure[] = Object.keys(inputs)
-    .filter((property) => !known.includes(property))
-    .map((property) => ({ property, reason: `is not known; a service has ${known.join(", ")}` }));
+  const failures = unknownProperties(inputs, known, `a service has ${known.join(", ")}`);
   if (inputs.rules === undefined) {
     for (const property of firstForm.filter((one) => inputs[one] === undefined)) {
       failures.push({ property, reason: "is required, unless the service has rules" });
