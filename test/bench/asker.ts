@@ -5,10 +5,9 @@
  * is kept open, as an orchestrator's would be.
  */
 import { Agent, request } from "node:http";
-import { createInterface } from "node:readline";
+import { answerQuestions } from "../lab/rpc.ts";
 
 interface Question {
-  id: number;
   method: string;
   path: string;
   body?: unknown;
@@ -46,12 +45,4 @@ function ask({ method, path, body }: Question): Promise<{ status: number; body: 
   });
 }
 
-createInterface({ input: process.stdin })
-  .on("line", (line) => {
-    const question = JSON.parse(line) as Question;
-    ask(question).then(
-      (result) => process.stdout.write(`${JSON.stringify({ id: question.id, result })}\n`),
-      (error: Error) => process.stdout.write(`${JSON.stringify({ id: question.id, error: error.message })}\n`),
-    );
-  })
-  .on("close", () => process.exit(0));
+answerQuestions(ask);

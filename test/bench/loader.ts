@@ -6,11 +6,10 @@
  *
  * Usage: loader.ts <address> <port>
  */
-import { createInterface } from "node:readline";
+import { answerQuestions } from "../lab/rpc.ts";
 import { type Load, LoadConnections } from "./http-load.ts";
 
 interface Question {
-  id: number;
   connections: number;
   /** Octets as text: no body of ours has others than ASCII. */
   requests: { octets: string; status: number }[];
@@ -26,12 +25,4 @@ async function send({ connections, requests }: Question): Promise<Load> {
   return (await known).send(all);
 }
 
-createInterface({ input: process.stdin })
-  .on("line", (line) => {
-    const question = JSON.parse(line) as Question;
-    send(question).then(
-      (result) => process.stdout.write(`${JSON.stringify({ id: question.id, result })}\n`),
-      (error: Error) => process.stdout.write(`${JSON.stringify({ id: question.id, error: error.message })}\n`),
-    );
-  })
-  .on("close", () => process.exit(0));
+answerQuestions(send);

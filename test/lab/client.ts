@@ -14,7 +14,7 @@ import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
 import { request } from "node:http";
 import { connect, isIPv6, type Socket } from "node:net";
-import { createInterface } from "node:readline";
+import { answerQuestions } from "./rpc.ts";
 
 export interface HttpQuestion {
   url: string;
@@ -293,19 +293,9 @@ const operations: Record<string, (q: never) => Promise<unknown>> = {
   tcpClose,
 };
 
-createInterface({ input: process.stdin })
-  .on("line", (line) => {
-    const { id, op, ...rest } = JSON.parse(line) as { id: number; op: string };
-    const operation = operations[op];
-    const answer = (message: object): void => {
-      process.stdout.write(`${JSON.stringify({ id, ...message })}\n`);
-    };
-    if (!operation) answer({ error: `no operation ${op}` });
-    else
-      operation(rest as never).then(
-        (result) => answer({ result }),
-        (error: Error) => answer({ error: error.message || `${error}` }),
-      );
-  })
-  .on("close", () => process.exit(0));
+answerQuestions(async ({ op, ...rest }: { op: string }) => {
+  const operation = operations[op];
+  if (!operation) throw new Error(`no operation ${op}`);
+  return operation(rest as never);
+});
 process.stdout.write('{"ready":true}\n');

@@ -4,6 +4,7 @@
  * JSON lines: a question with an `id` on its stdin, an answer with the same `id` on its stdout. Lines without `id` are
  * events.
  */
+import { createInterface } from "node:readline";
 import type { Process } from "./netns.ts";
 
 interface Waiting {
@@ -58,4 +59,18 @@ export class Rpc {
       this.process.write(JSON.stringify({ id, op, ...question }));
     });
   }
+}
+
+/** The helper's end: `work` answers each question, several at a time; the process ends with its stdin. */
+export function answerQuestions<Question>(work: (question: Question) => Promise<unknown>): void {
+  createInterface({ input: process.stdin })
+    .on("line", (line) => {
+      const { id, ...question } = JSON.parse(line) as { id: number };
+      const answer = (message: object) => process.stdout.write(`${JSON.stringify({ id, ...message })}\n`);
+      work(question as Question).then(
+        (result) => answer({ result }),
+        (error: Error) => answer({ error: error.message || `${error}` }),
+      );
+    })
+    .on("close", () => process.exit(0));
 }
