@@ -10,6 +10,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { messageOf } from "../../controlplane/errors.ts";
 import { type AppNetworks, addressesAt, takePlace } from "./addresses.ts";
 import { limitMemory, limitsItself, metLimit, mountCgroups, removeGroup } from "./cgroups.ts";
 import { writeFiles } from "./files.ts";
@@ -70,7 +71,6 @@ const firewallEvery = 20;
 const settleMs = 20_000;
 
 const short = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 8);
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export class HostRuntime implements Runtime {
   readonly #config: HostRuntimeConfig;
@@ -197,12 +197,11 @@ export class HostRuntime implements Runtime {
   }
 
   /** The table is there while any instance has been started and not been removed. */
-  async #firewall(also?: FirewallInstance): Promise<void> {
+  async #firewall(): Promise<void> {
     const instances = this.#known.list().flatMap((record): FirewallInstance[] => {
       if (record.phase === "reserved" || !record.spec) return [];
       return [{ name: this.#name(record.id), addresses: this.#addresses(record), egress: record.spec.egress }];
     });
-    if (also && !instances.some(({ name }) => name === also.name)) instances.push(also);
     if (instances.length === 0) await removeFirewall();
     else await loadFirewall(this.#site, instances, join(this.#directory, "firewall.nft"));
   }
