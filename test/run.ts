@@ -1,8 +1,9 @@
 /**
  * Does everything that is claimed hold, on this machine, now?
  *
- * Finds the files test/…/*.test.ts and runs each in a process of its own (`node --import tsx <file>`), two at a time; files that
- * say `// runs alone` in their first five lines run afterwards, one by one. A file has 900 s. Nothing passes by being
+ * Finds the files test/…/*.test.ts and runs each in a process of its own (`node --import tsx <file>`), two at a time. Files that
+ * say `// mostly waits` in their first five lines run beside those, one by one: they need a processor for less than half of their time.
+ * Files that say `// runs alone` run afterwards, one by one. A file has 900 s. Nothing passes by being
  * skipped: skipped tests, files without tests, crashed files and whatever a file leaves behind (network namespaces,
  * processes) count as failed. The last line is `N passed, N failed`; the exit code is 1 when anything failed.
  *
@@ -47,6 +48,7 @@ const says = (file: string, words: string) =>
     .split("\n", 5)
     .some((line) => line.includes(words));
 const runsAlone = (file: string) => says(file, "// runs alone");
+const mostlyWaits = (file: string) => says(file, "// mostly waits");
 
 /** Processes that were started by the test process `pid`, at whatever distance. */
 function descendants(pid: number): number[] {
@@ -181,11 +183,14 @@ const files = shared ? chosen : chosen.filter((file) => !overShared.includes(fil
 
 const before = new Set(namespaces());
 const outcomes: Outcome[] = [];
-await inTurn(
-  files.filter((file) => !runsAlone(file)),
-  atOnce,
-  outcomes,
-);
+await Promise.all([
+  inTurn(
+    files.filter((file) => !runsAlone(file) && !mostlyWaits(file)),
+    atOnce,
+    outcomes,
+  ),
+  inTurn(files.filter(mostlyWaits), 1, outcomes),
+]);
 await inTurn(files.filter(runsAlone), 1, outcomes);
 
 const ours = new Set(outcomes.map((outcome) => String(outcome.pid)));

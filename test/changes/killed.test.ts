@@ -1,3 +1,4 @@
+// mostly waits
 /**
  * Does a change on trial take itself back whenever the agent dies, at each step of arming, applying, confirming and taking
  * back? With the real process, the real store and the real programs; what is in force is seen by where a packet goes.

@@ -1,3 +1,4 @@
+// mostly waits
 /**
  * B1: do frames leave whole, by GRE and to next hops that are found; is a copy, and only the copy, what its outlet says?
  *

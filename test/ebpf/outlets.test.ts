@@ -1,3 +1,4 @@
+// mostly waits
 /**
  * A17: do copies leave by the mirror, whole or without their tunnel, and packets by the output that a rule names?
  *

@@ -1,3 +1,4 @@
+// mostly waits
 /**
  * What does an instance reach, and who reaches it? Tried by one that has become root in its network namespace.
  *
