@@ -64,7 +64,7 @@ INLINE int build_header(struct xdp_md *ctx, const struct config *cfg, struct bea
 	__u8 ip[8] ALIGNED;
 	__u32 l3 = p->l3;
 
-	if (l3 < 14 || l3 > 22 || bpf_xdp_load_bytes(ctx, l3, ip, 8))
+	if (!within(&l3, 14, 22) || bpf_xdp_load_bytes(ctx, l3, ip, 8))
 		return 0;
 	__sync_fetch_and_add(&b->sequence, 1);
 	__u8 *h = b->header;

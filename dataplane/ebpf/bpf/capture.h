@@ -31,7 +31,7 @@ INLINE void capture_part(struct xdp_md *ctx, const struct capture *c, const stru
 		octets = c->snap;
 	if (octets > SNAP_MAX)
 		octets = SNAP_MAX;
-	if (octets < 1 || octets > SNAP_MAX)
+	if (!within(&octets, 1, SNAP_MAX))
 		return;
 	s->record.captured = octets;
 	s->record.dataplane = dataplane;

@@ -64,7 +64,7 @@ GLOBAL int to_function(struct xdp_md *ctx, struct packet *p, __u32 vni, __u32 en
 	struct hop *h = bpf_map_lookup_elem(&hops, &vni);
 	struct vtep *v = own_vtep();
 	__u32 octets = h ? h->header_length : 0;
-	if (!h || !v || octets < 58 || octets > HOP_HEADER_MAX) {
+	if (!h || !v || !within(&octets, 58, HOP_HEADER_MAX)) {
 		ends_in(ctx, where >> 16, COUNTER_DROP_CHAIN_UNKNOWN, length);
 		return XDP_DROP;
 	}

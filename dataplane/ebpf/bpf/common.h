@@ -18,7 +18,6 @@ INLINE __u32 now(void)
 	return (__u32)bpf_jiffies64();
 }
 
-/* Octets of the frame's first buffer: what the counters of bytes count. */
 /* The distance of two packet pointers. The verifier wants pointers whole: no 32-bit halves of them. */
 INLINE __u64 distance(void *from, void *to)
 {
@@ -30,6 +29,29 @@ INLINE __u64 distance(void *from, void *to)
 	return b;
 }
 
+/* Is `*value` at least `least` and at most `most`? Said in a form that every verifier follows: clang compares a copy from which
+ * `least` is taken, or writes "less than 1" as "is 0", and Linux 6.1 learns nothing about the value from either. */
+INLINE int within(__u32 *value, __u32 least, __u32 most)
+{
+	__u32 beyond = *value - least;
+
+	asm volatile("" : "+r"(beyond));
+	if (beyond > most - least)
+		return 0;
+	asm volatile("" : "+r"(beyond)); /* the sum is made after the check */
+	*value = least + beyond;
+	return 1;
+}
+
+/* `index` below `size`, a power of two. clang leaves such a mask out where it knows better; Linux 6.1 does not know what a
+ * change of byte order leaves. */
+INLINE __u32 below(__u32 size, __u32 index)
+{
+	asm volatile("" : "+r"(index));
+	return index & (size - 1);
+}
+
+/* Octets of the frame's first buffer: what the counters of bytes count. */
 INLINE __u64 frame_length(struct xdp_md *ctx)
 {
 	return distance((void *)(long)ctx->data, (void *)(long)ctx->data_end);
@@ -112,9 +134,9 @@ INLINE __u32 maybe_of(const struct address *a, int v6)
 
 	if (!b)
 		return 0;
-	__u32 m = b->bucket[bucket_of(a, v6) & 0x1ffff];
+	__u32 m = b->bucket[below(1 << 17, bucket_of(a, v6))];
 	if (m & (MAYBE_RULE_HOST | MAYBE_TREATED_HOST)) {
-		__u32 host = b->host[host_bucket_of(a, v6) & 0x1ffff];
+		__u32 host = b->host[below(1 << 17, host_bucket_of(a, v6))];
 		if (m & MAYBE_RULE_HOST && host & HOST_RULE)
 			m |= MAYBE_RULE;
 		if (m & MAYBE_TREATED_HOST && host & HOST_TREATED)

@@ -26,7 +26,7 @@ static long add_chunk(__u32 index, void *context)
 		return 1;
 	if (left > 32)
 		left = 32;
-	if (left < 1 || bpf_xdp_load_bytes(l->ctx, l->at, chunk, left))
+	if (!within(&left, 1, 32) || bpf_xdp_load_bytes(l->ctx, l->at, chunk, left))
 		return 1;
 	const __u32 *w = (const __u32 *)chunk;
 	l->sum += (__u64)w[0] + w[1] + w[2] + w[3] + w[4] + w[5] + w[6] + w[7];
@@ -198,7 +198,7 @@ INLINE int push_prebuilt(struct xdp_md *ctx, const struct prebuilt *b, const str
 		__u64 sum = (__u64)checksum + sum_of_inner + 2 * (__u64)bpf_htons((__u16)udp_length) +
 			    bpf_htons((__u16)(udp_length - 16));
 		if (varies) /* the observed port is in the prebuilt sum */
-			sum += (__u64)port + (__u16) ~*(const __u16 *)(from + ((l3 + 40) & 0x3f));
+			sum += (__u64)port + (__u16) ~*(const __u16 *)(from + below(64, l3 + 40));
 		if (psc && qfi < 64) /* the QFI is the third octet of its word pair */
 			sum += (__u64)(__u16)(*(__u8 *)(udp + 22) | *(__u8 *)(udp + 23) << 8) +
 			       (__u16) ~(__u16)(psc >> 16);

@@ -158,12 +158,12 @@ INLINE int fast_uplink(struct xdp_md *ctx)
 	struct buckets *b = bpf_map_lookup_elem(&maybe, &zero);
 	if (!h || !b)
 		return SLOW_WAY;
-	__u32 m = b->bucket[bpf_ntohs((__u16)g.destination)];
+	__u32 m = b->bucket[below(1 << 16, bpf_ntohs((__u16)g.destination))];
 	if (m & MAYBE_PROTECTED)
 		return SLOW_WAY;
 	if (!(m & (MAYBE_RULE | MAYBE_RULE_HOST)) ||
 	    ((m & (MAYBE_RULE | MAYBE_RULE_HOST)) == MAYBE_RULE_HOST &&
-	     !(b->host[bpf_ntohs((__u16)(g.destination ^ g.destination >> 16))] & HOST_RULE))) {
+	     !(b->host[below(1 << 16, bpf_ntohs((__u16)(g.destination ^ g.destination >> 16)))] & HOST_RULE))) {
 		key.k[0] = g.ends;
 		key.k[1] = g.tunnel;
 		key.k[2] = word_pair(g.source, KIND_TUNNEL_UP);
@@ -225,9 +225,9 @@ INLINE int may_be_treated(__u32 source)
 
 	if (!b)
 		return 1;
-	__u32 m = b->bucket[bpf_ntohs((__u16)source)];
+	__u32 m = b->bucket[below(1 << 16, bpf_ntohs((__u16)source))];
 	return m & MAYBE_TREATED ||
-	       (m & MAYBE_TREATED_HOST && b->host[bpf_ntohs((__u16)(source ^ source >> 16))] & HOST_TREATED);
+	       (m & MAYBE_TREATED_HOST && b->host[below(1 << 16, bpf_ntohs((__u16)(source ^ source >> 16)))] & HOST_TREATED);
 }
 
 INLINE int fast_downlink(struct xdp_md *ctx)
