@@ -7,6 +7,10 @@
 
 import type { ResourceOptions } from "@pulumi/pulumi";
 import { CustomResource, type CustomResourceOptions, type Input, type Output, ProviderResource } from "@pulumi/pulumi";
+import type { SiteDocument } from "./appliance/document.ts";
+import type { Source } from "./appliance/file.ts";
+import type { PlaceArgs } from "./appliance/places.ts";
+import type { Adapters, Management, Tls } from "./appliance/user-data.ts";
 
 /** Properties that the provider fills in have to be there for the program from the beginning. */
 const outputs = (names: readonly string[]): Record<string, undefined> =>
@@ -14,13 +18,17 @@ const outputs = (names: readonly string[]): Record<string, undefined> =>
 const packageOutputs = ["packageId", "sha256", "appDId", "appName", "appProvider", "appSoftwareVersion"];
 const appOutputs = ["instanceId", "appDId", "addresses", "external", "clientId", "clientSecret"];
 
+const applianceOutputs = ["api", "address", "ssh", "token", "ca", "privateKey", "serverName", "fingerprint"];
+
 export interface ProviderArgs {
-  /** URL of the management API: `https://edge-7.example.net:8090`. */
-  api: Input<string>;
+  /** URL of the management API: `https://edge-7.example.net:8090`. Absent: it makes appliances, and asks none. */
+  api?: Input<string>;
   /** Of a management user with role operator or admin. Kept secret. */
   token?: Input<string>;
   /** PEM of the authority of the API's certificate; absent: those of the system. */
   ca?: Input<string>;
+  /** Name in the API's certificate; absent: that of `api`. */
+  serverName?: Input<string>;
   /** Seconds for which a site that does not answer is asked again; default 60. */
   patience?: Input<number>;
 }
@@ -143,5 +151,63 @@ export class MecApp extends CustomResource {
       additionalSecretOutputs: ["clientSecret", ...(options?.additionalSecretOutputs ?? [])],
     };
     super("offramp:index:MecApp", name, { ...outputs(appOutputs), ...args }, secret);
+  }
+}
+
+export interface ApplianceArgs {
+  /** Also the VM's, and its host name. Default: the resource's own name. */
+  name?: Input<string>;
+  /** Where it runs. */
+  place: Input<PlaceArgs>;
+  /** Absent where the place brings its own (`ssh`, `provided`). */
+  image?: Input<Source>;
+  /** MiB; default: 512. */
+  memory?: Input<number>;
+  /** Default: 1. */
+  vcpus?: Input<number>;
+  /** The whole `site.yaml`; `api` may be left out. */
+  configuration: Input<SiteDocument>;
+  /** MAC addresses. Default: made from the name, always the same. */
+  adapters?: Input<Adapters>;
+  /** Default: DHCP. */
+  management?: Input<Management>;
+  /** Public keys that may log in; none: there is no SSH. */
+  sshKeys?: Input<Input<string>[]>;
+  /** Of the API's admin. Default: one is made. Kept secret. */
+  token?: Input<string>;
+  /** Default: a certificate is made. Kept secret. */
+  tls?: Input<Tls>;
+  /** Default: true. */
+  running?: Input<boolean>;
+  /** Seconds within which it has to be ready; default: 600. */
+  patience?: Input<number>;
+}
+
+/**
+ * An appliance with its VM, ready when it is there. Imported by `<name>|qemu|<folder>`. Another configuration or size is a change
+ * of this one; another image, place or network is another appliance, and the old one goes first.
+ */
+export class Appliance extends CustomResource {
+  declare readonly name: Output<string>;
+  /** URL of the management API. */
+  declare readonly api: Output<string>;
+  declare readonly address: Output<string>;
+  /** Where it can be reached by SSH, if it has keys: `127.0.0.1:2222`. */
+  declare readonly ssh: Output<string | undefined>;
+  /** Of the API's admin. */
+  declare readonly token: Output<string>;
+  /** PEM that the API's certificate is checked by, */
+  declare readonly ca: Output<string>;
+  /** and the name in it. */
+  declare readonly serverName: Output<string>;
+  /** SHA-256 of the certificate, as its console shows it. */
+  declare readonly fingerprint: Output<string>;
+
+  constructor(name: string, args: ApplianceArgs, options?: CustomResourceOptions) {
+    const secret = {
+      ...options,
+      additionalSecretOutputs: ["token", "privateKey", "tls", ...(options?.additionalSecretOutputs ?? [])],
+    };
+    super("offramp:index:Appliance", name, { ...outputs(["name", ...applianceOutputs]), ...args }, secret);
   }
 }

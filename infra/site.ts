@@ -17,6 +17,8 @@ export interface SiteAccess {
   token?: string;
   /** PEM of the authority of the API's certificate; absent: those of the system. */
   ca?: string;
+  /** Name in the API's certificate; absent: that of `api`. */
+  serverName?: string;
   /** Milliseconds for which a site that does not answer is asked again. Default: 60 000. */
   patience?: number;
 }
@@ -77,7 +79,9 @@ export class Site {
   /** @throws Error when `api` is no URL */
   constructor(access: SiteAccess) {
     this.#access = { ...access, api: new URL(access.api).origin };
-    this.#agent = new Agent({ connect: { timeout: 10_000, ...(access.ca !== undefined && { ca: access.ca }) } });
+    const { ca, serverName } = access;
+    const checked = { ...(ca !== undefined && { ca }), ...(serverName !== undefined && { servername: serverName }) };
+    this.#agent = new Agent({ connect: { timeout: 10_000, ...checked } });
   }
 
   /** Undefined: there is none (404). @throws SiteError, SiteUnreachableError */

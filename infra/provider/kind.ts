@@ -27,6 +27,8 @@ export interface Checked {
 
 /** A resource as it is at the site. */
 export interface Found {
+  /** Where it is imported by another one than it has from then on. */
+  id?: string;
   /** What a program would have to say to get it. */
   inputs: Properties;
   /** Outputs beyond the inputs. */
@@ -40,6 +42,8 @@ export interface Kind {
   fixed: readonly string[];
   /** Properties that say nothing about what is at the site: another value changes nothing. */
   aside?: readonly string[];
+  /** It makes a site, and asks nothing of the one that the provider was told. */
+  makesSite?: boolean;
   /** Outputs that only `create` could know. */
   kept?: readonly string[];
   /**
@@ -51,11 +55,18 @@ export interface Kind {
   create(site: Site, inputs: Properties): Promise<{ id: string; outputs?: Properties }>;
   /**
    * Undefined: there is none. @param had inputs that the program gave; empty where it is imported
+   * @param state inputs and outputs that were known last
    * @throws SiteError, SiteUnreachableError
    */
-  read(site: Site, id: string, had: Properties): Promise<Found | undefined>;
+  read(site: Site, id: string, had: Properties, state: Properties): Promise<Found | undefined>;
   /** @throws SiteError, SiteUnreachableError, and it is as it was then */
-  update(site: Site, id: string, inputs: Properties, had: Properties): Promise<{ outputs?: Properties }>;
+  update(
+    site: Site,
+    id: string,
+    inputs: Properties,
+    had: Properties,
+    state: Properties,
+  ): Promise<{ outputs?: Properties }>;
   /** One that is gone is fine. @throws SiteError, SiteUnreachableError */
   remove(site: Site, id: string, had: Properties): Promise<void>;
 }

@@ -26,7 +26,7 @@ export interface ProviderOptions {
 type Struct = InstanceType<typeof struct.Struct>;
 type Call<Message> = ServerUnaryCall<Message, unknown>;
 
-const settings = ["api", "token", "ca", "patience"];
+const settings = ["api", "token", "ca", "serverName", "patience"];
 const { DIFF_NONE, DIFF_SOME } = messages.DiffResponse.DiffChanges;
 const { Kind: change } = messages.PropertyDiff;
 
@@ -51,9 +51,8 @@ function checkSettings(given: Properties): CheckFailure[] {
   const known = [...settings, "version", "pluginDownloadURL"];
   const failures = unknownProperties(given, known, `the provider has ${settings.join(", ")}`);
   const { api, patience } = given;
-  if (api === undefined)
-    failures.push({ property: "api", reason: "is required: the URL of the site's management API" });
-  else if (!isUnknown(api) && !(typeof api === "string" && /^https?:/.test(api) && URL.canParse(api))) {
+  // Without `api` it can make an appliance, and ask nothing of one.
+  if (api !== undefined && !isUnknown(api) && !(typeof api === "string" && /^https?:/.test(api) && URL.canParse(api))) {
     failures.push({ property: "api", reason: "must be a URL such as https://edge-7.example.net:8090" });
   }
   if (patience !== undefined && !isUnknown(patience) && !(Number(patience) >= 0)) {
@@ -61,6 +60,9 @@ function checkSettings(given: Properties): CheckFailure[] {
   }
   return failures;
 }
+
+/** For kinds that ask nothing of a site. */
+const nowhere = new Site({ api: "https://site.invalid", patience: 0 });
 
 class ResourceProvider {
   readonly #kinds: ReadonlyMap<string, Kind>;
@@ -80,8 +82,9 @@ class ResourceProvider {
     throw new Error(`offramp has no resource ${token}; it has ${[...this.#kinds.keys()].join(", ")}`);
   }
 
-  get #known(): Site {
+  #known({ makesSite }: Kind): Site {
     if (this.#site) return this.#site;
+    if (makesSite) return nowhere;
     throw new Error("the provider has not been told which site: set offramp:api, or give it `api`");
   }
 
@@ -123,11 +126,12 @@ class ResourceProvider {
     const given = plain(request.getArgs());
     await this.#site?.close();
     this.#site = undefined;
-    const { api, token, ca, patience } = given;
-    if (typeof api === "string" && ![api, token, ca].some(isUnknown)) {
+    const { api, token, ca, serverName, patience } = given;
+    if (typeof api === "string" && ![api, token, ca, serverName].some(isUnknown)) {
       const access: SiteAccess = { api };
       if (typeof token === "string") access.token = token;
       if (typeof ca === "string") access.ca = ca;
+      if (typeof serverName === "string") access.serverName = serverName;
       if (patience !== undefined) access.patience = Number(patience) * 1000;
       this.#site = new Site(access);
     }
@@ -185,7 +189,7 @@ class ResourceProvider {
       response.setProperties(packed(inputs));
       return response;
     }
-    const { id, outputs } = await kind.create(this.#known, inputs);
+    const { id, outputs } = await kind.create(this.#known(kind), inputs);
     response.setId(id);
     response.setProperties(packed({ ...inputs, ...outputs }));
     return response;
@@ -196,10 +200,10 @@ class ResourceProvider {
     const kind = this.#kind(request.getUrn());
     const state = plain(request.getProperties());
     const kept = (kind.kept ?? []).filter((name) => name in state).map((name) => [name, state[name]]);
-    const found = await kind.read(this.#known, id, own(plain(request.getInputs())));
+    const found = await kind.read(this.#known(kind), id, own(plain(request.getInputs())), state);
     const response = new messages.ReadResponse();
     if (!found) return response;
-    response.setId(id);
+    response.setId(found.id ?? id);
     response.setInputs(packed(found.inputs));
     response.setProperties(packed({ ...Object.fromEntries(kept), ...found.inputs, ...found.outputs }));
     return response;
@@ -208,16 +212,18 @@ class ResourceProvider {
   async update({ request }: Call<InstanceType<typeof messages.UpdateRequest>>) {
     const kind = this.#kind(request.getUrn());
     const inputs = own(plain(request.getNews()));
+    const state = plain(request.getOlds());
     const response = new messages.UpdateResponse();
     const { outputs } = request.getPreview()
       ? {}
-      : await kind.update(this.#known, request.getId(), inputs, own(plain(request.getOldInputs())));
-    response.setProperties(packed({ ...plain(request.getOlds()), ...inputs, ...outputs }));
+      : await kind.update(this.#known(kind), request.getId(), inputs, own(plain(request.getOldInputs())), state);
+    response.setProperties(packed({ ...state, ...inputs, ...outputs }));
     return response;
   }
 
   async delete({ request }: Call<InstanceType<typeof messages.DeleteRequest>>) {
-    await this.#kind(request.getUrn()).remove(this.#known, request.getId(), own(plain(request.getOldInputs())));
+    const kind = this.#kind(request.getUrn());
+    await kind.remove(this.#known(kind), request.getId(), own(plain(request.getOldInputs())));
     return new empty.Empty();
   }
 

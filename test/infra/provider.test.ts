@@ -101,7 +101,7 @@ test("C1: a preview asks nothing of a site, also of one whose address is not kno
 
 test("C1: settings that are wrong are named", async () => {
   assert.equal(await engine.checkConfig({ api: "https://edge.example:8090", token: unknownValue }), []);
-  assert.match((await engine.checkConfig({})).join(), /api: is required/);
+  assert.equal(await engine.checkConfig({}), [], "an appliance can be made where none is there to be asked");
   assert.match(
     (await engine.checkConfig({ api: "edge:8090", tokn: "x" })).join(),
     /tokn: is not known.*api: must be a URL/,

@@ -39,6 +39,8 @@ export const appliers: Record<string, readonly string[]> = {
   "dataplane/ebpf/command.ts": ["child_process"],
   "controlplane/sessions/pinger-socket.ts": ["raw-socket"],
   "controlplane/cli/guard-process.ts": ["child_process"],
+  "infra/appliance/command.ts": ["child_process"],
+  "infra/appliance/qmp.ts": ["net"],
   "mep/mp1/certificate.ts": ["child_process"],
   "mep/timing/adjtimex.ts": ["koffi"],
   "mep/dns/control.ts": ["net"],
