@@ -45,8 +45,10 @@ export class ServicesDriver implements Driver<Services> {
     return this.#at(site, async (at) => (await at.get<Services>("/service")) ?? []);
   }
 
-  deploy(site: FleetSite): Promise<void> {
-    return this.restore(site, this.#options.services(site));
+  async deploy(site: FleetSite): Promise<string | undefined> {
+    const services = this.#options.services(site);
+    await this.restore(site, services);
+    return `${services.length} services`;
   }
 
   restore(site: FleetSite, services: Services): Promise<void> {

@@ -20,8 +20,8 @@ export interface Observation {
 export interface Driver<Previous> {
   /** What brings the site back to how it is now. */
   current(site: FleetSite): Promise<Previous>;
-  /** May be done again when nobody knows how far it came. */
-  deploy(site: FleetSite): Promise<void>;
+  /** May be done again when nobody knows how far it came. What was changed, in words, where the driver knows. */
+  deploy(site: FleetSite): Promise<string | undefined>;
   restore(site: FleetSite, previous: Previous): Promise<void>;
   observe(site: FleetSite): Promise<Observation>;
 }

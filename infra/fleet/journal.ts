@@ -5,6 +5,7 @@
  * crash counts as not written. Who reads it sees for each site its last state, and for each wave.
  */
 import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import type { Sample, Samples } from "./gates.ts";
 
 /**
  * `deploying`, `restoring`: begun, and nobody knows how far it came. `deployed`: done, not yet judged. `good`: judged, and kept.
@@ -18,21 +19,29 @@ export type WaveState = "begun" | "passed" | "stopping" | "stopped";
 
 export type Entry =
   | { kind: "rollout"; id: string; plan: string }
-  | { kind: "site"; site: string; state: SiteState; why?: string; previous?: unknown; before?: unknown }
+  | ({ kind: "site"; site: string; state: SiteState; why?: string } & Kept)
   | { kind: "wave"; wave: string; state: WaveState; why?: string };
 
-export interface SiteRecord {
-  state: SiteState;
-  why?: string;
+interface Kept {
   /** What brings it back; of the first `deploying`. */
   previous?: unknown;
   /** How it was before. */
-  before?: unknown;
+  before?: Pick<Samples, "first" | "before">;
+  /** How it was just after the change. */
+  after?: Sample;
+  /** What was changed, as the driver says it. */
+  changes?: string;
+}
+
+export interface SiteRecord extends Kept {
+  state: SiteState;
+  why?: string;
 }
 
 export class Journal {
   readonly sites = new Map<string, SiteRecord>();
   readonly waves = new Map<string, WaveState>();
+  /** Absent: nothing has begun. */
   #rollout: { id: string; plan: string } | undefined;
   readonly #file: number;
   readonly #waiting: Entry[] = [];
@@ -59,14 +68,18 @@ export class Journal {
     else if (entry.kind === "wave") this.waves.set(entry.wave, entry.state);
     else {
       const known = this.sites.get(entry.site);
-      const { previous = known?.previous, before = known?.before, state, why } = entry;
-      this.sites.set(entry.site, {
-        state,
-        ...(why !== undefined && { why }),
-        ...(previous !== undefined && { previous }),
-        ...(before !== undefined && { before }),
-      });
+      const { previous = known?.previous, before = known?.before, after = known?.after, state, why } = entry;
+      const { changes = known?.changes } = entry;
+      const record = { state, why, previous, before, after, changes };
+      this.sites.set(
+        entry.site,
+        Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as unknown as SiteRecord,
+      );
     }
+  }
+
+  get id(): string | undefined {
+    return this.#rollout?.id;
   }
 
   /** On disk when it resolves; entries that come together share the wait. */

@@ -10,9 +10,9 @@
  * is taken back to its end.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { AwayError, type Driver, type Observation } from "./driver.ts";
-import { type Gate, judge } from "./gates.ts";
-import type { Journal, SiteState } from "./journal.ts";
+import { AwayError, type Driver } from "./driver.ts";
+import { type Gate, judge, type Sample, type Samples, sampleOf } from "./gates.ts";
+import type { Entry, Journal, SiteState } from "./journal.ts";
 import { type FleetSite, type Step, type Wave, wavesOf } from "./waves.ts";
 
 export interface Plan {
@@ -24,6 +24,8 @@ export interface Plan {
   parallel?: number;
   /** Milliseconds between the last change of a wave and its judgement. Default: 60 000. */
   soak?: number;
+  /** Milliseconds for which a wave's sites are watched before they are changed: what gates compare with. Default: 0. */
+  baseline?: number;
   gates?: readonly Gate[];
   /** Of a wave's sites, how many may be bad before it is taken back whole. Default: 0. */
   allowed?: { count?: number; percent?: number };
@@ -70,7 +72,10 @@ async function pooled<T>(all: readonly T[], width: number, work: (one: T) => Pro
       await work(one);
     }
   };
-  await Promise.all(Array.from({ length: Math.min(width, all.length) }, worker));
+  // One that fails, as when the whole is interrupted, does not leave the others behind.
+  const ends = await Promise.allSettled(Array.from({ length: Math.min(width, all.length) }, worker));
+  const failed = ends.find((end) => end.status === "rejected");
+  if (failed) throw failed.reason;
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -79,6 +84,8 @@ export class Rollout<Previous> {
   readonly waves: readonly Wave[];
   readonly #options: RolloutOptions<Previous>;
   readonly #wait: (ms: number) => Promise<unknown>;
+  /** Samples at the beginning of the baseline. */
+  readonly #first = new Map<string, Sample>();
 
   /** @throws PlanError */
   constructor(options: RolloutOptions<Previous>) {
@@ -97,6 +104,7 @@ export class Rollout<Previous> {
       const why = known === "stopping" || known === "stopped" ? "it was being taken back" : await this.#pass(wave);
       if (why === undefined) continue;
       if (known !== "stopped") await this.#takeBack(wave, why);
+      else await this.#each(this.#of("stuck"), (site) => this.#restore(wave, site));
       return { result: "stopped", wave: wave.name, why, sites: this.#count() };
     }
     for (let round = 0; round < (plan.catchUp ?? 1); round += 1) if (!(await this.#catchUp())) break;
@@ -122,11 +130,14 @@ export class Rollout<Previous> {
 
   #stateOf = ({ name }: FleetSite): SiteState | undefined => this.#options.journal.sites.get(name)?.state;
 
+  #of = (...states: States): FleetSite[] =>
+    this.waves.flatMap(({ sites }) => sites).filter((site) => states.includes(this.#stateOf(site)));
+
   async #note(
     wave: Wave,
     site: FleetSite,
     state: SiteState,
-    more: { why?: string; previous?: unknown; before?: unknown } = {},
+    more: Omit<Extract<Entry, { kind: "site" }>, "kind" | "site" | "state"> = {},
   ) {
     await this.#options.journal.write({ kind: "site", site: site.name, state, ...more });
     this.#options.changed?.(site, state, wave);
@@ -144,6 +155,7 @@ export class Rollout<Previous> {
     const { journal, plan } = this.#options;
     await journal.write({ kind: "wave", wave: wave.name, state: "begun" });
     const tooMany = () => this.#bad(wave).length > this.#most(wave);
+    await this.#watch(wave.sites);
     await this.#each(wave.sites, (site) => this.#deploy(wave, site), tooMany);
     const changed = () => wave.sites.filter((site) => this.#stateOf(site) === "deployed");
     if (!tooMany() && changed().length > 0) {
@@ -174,13 +186,36 @@ export class Rollout<Previous> {
     signal?.throwIfAborted();
   }
 
+  async #sample(site: FleetSite): Promise<Sample> {
+    const { driver, plan } = this.#options;
+    return sampleOf(await driver.observe(site), plan.gates ?? [], Date.now());
+  }
+
+  /** The baseline of sites that were not changed yet. */
+  async #watch(sites: readonly FleetSite[]): Promise<void> {
+    const { journal, plan } = this.#options;
+    const untouched = sites.filter(({ name }) => journal.sites.get(name)?.previous === undefined);
+    if (!plan.baseline || untouched.length === 0) return;
+    await this.#each(untouched, async (site) => {
+      try {
+        this.#first.set(site.name, await this.#sample(site));
+      } catch {
+        // Whoever is away now is asked again when it is changed.
+      }
+    });
+    if (this.#first.size > 0) await this.#wait(plan.baseline);
+  }
+
   async #deploy(wave: Wave, site: FleetSite): Promise<void> {
     const { driver, journal } = this.#options;
     if (settled.includes(this.#stateOf(site))) return;
     const known = journal.sites.get(site.name);
     try {
       if (known?.previous === undefined) {
-        const [previous, before] = [await driver.current(site), await driver.observe(site)];
+        const previous = await driver.current(site);
+        const first = this.#first.get(site.name);
+        this.#first.delete(site.name);
+        const before = { ...(first && { first }), before: await this.#sample(site) };
         await this.#note(wave, site, "deploying", { previous, before });
       } else await this.#note(wave, site, "deploying");
     } catch (error) {
@@ -188,20 +223,23 @@ export class Rollout<Previous> {
       return this.#note(wave, site, "away", { why: error.message });
     }
     try {
-      await driver.deploy(site);
-      await this.#note(wave, site, "deployed");
+      const changes = await driver.deploy(site);
+      // Who is silent now may only be starting: it is judged after the soak.
+      const after = await this.#sample(site).catch(() => undefined);
+      await this.#note(wave, site, "deployed", { ...(changes !== undefined && { changes }), ...(after && { after }) });
     } catch (error) {
       await this.#note(wave, site, "bad", { why: messageOf(error) });
     }
   }
 
   async #judge(wave: Wave, site: FleetSite): Promise<void> {
-    const { driver, journal, plan } = this.#options;
-    const before = journal.sites.get(site.name)?.before as Observation;
+    const { journal, plan } = this.#options;
+    const { before, after } = journal.sites.get(site.name) ?? {};
+    const samples = { ...before, ...(after && { after }) } as Samples;
     for (let left = plan.looks ?? 2; ; left -= 1) {
       let reasons: string[];
       try {
-        reasons = judge(before, await driver.observe(site), plan.gates ?? []);
+        reasons = judge(samples, await this.#sample(site), plan.gates ?? []);
       } catch (error) {
         reasons = [messageOf(error)];
       }
@@ -243,14 +281,14 @@ export class Rollout<Previous> {
   async #catchUp(): Promise<boolean> {
     const { plan } = this.#options;
     const waveOf = new Map(this.waves.flatMap((wave) => wave.sites.map((site) => [site, wave] as const)));
-    const those = (...states: States) => [...waveOf.keys()].filter((site) => states.includes(this.#stateOf(site)));
     const each = (sites: readonly FleetSite[], work: (wave: Wave, site: FleetSite) => Promise<void>) =>
       this.#each(sites, (site) => work(waveOf.get(site) as Wave, site));
-    if (those("away", "stuck", "deploying", "deployed", "bad", "restoring").length === 0) return false;
-    await each(those("away", "deploying"), (wave, site) => this.#deploy(wave, site));
-    if (those("deployed").length > 0) await this.#wait(plan.soak ?? 60_000);
-    await each(those("deployed"), (wave, site) => this.#judge(wave, site));
-    await each(those("bad", "restoring", "stuck"), (wave, site) => this.#restore(wave, site));
-    return those("away", "stuck").length > 0;
+    if (this.#of("away", "stuck", "deploying", "deployed", "bad", "restoring").length === 0) return false;
+    await this.#watch(this.#of("away"));
+    await each(this.#of("away", "deploying"), (wave, site) => this.#deploy(wave, site));
+    if (this.#of("deployed").length > 0) await this.#wait(plan.soak ?? 60_000);
+    await each(this.#of("deployed"), (wave, site) => this.#judge(wave, site));
+    await each(this.#of("bad", "restoring", "stuck"), (wave, site) => this.#restore(wave, site));
+    return this.#of("away", "stuck").length > 0;
   }
 }

@@ -58,6 +58,7 @@ export class SimulatedFleet implements Driver<string> {
       this.touched.push(site.name);
       if (this.#fates.get(site.name)?.refuses) throw new Error("refused");
       this.versions.set(site.name, this.target);
+      return undefined;
     });
 
   restore = (site: FleetSite, previous: string) =>

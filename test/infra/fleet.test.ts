@@ -7,7 +7,6 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { judge, readMetrics } from "../../infra/fleet/gates.ts";
 import { Journal } from "../../infra/fleet/journal.ts";
 import { type Outcome, type Plan, Rollout } from "../../infra/fleet/rollout.ts";
 import { bar, summary } from "../../infra/fleet/view.ts";
@@ -216,30 +215,6 @@ test("C5: ten thousand sites, some away, some bad: each ends as it should", asyn
   const { result, sites } = await roll(fleet, { parallel: 500, allowed: { percent: 1 } });
   assert.equal([result, sites.good, sites.restored, sites.away], ["done", 9970, 20, 10]);
   assert.is([...fleet.versions.values()].filter((version) => version === "new").length, 9970);
-});
-
-test("C5: gates: readiness, bounds, and how it was before; a metric that is gone is a reason", () => {
-  const before = { ready: true, metrics: { drops: 10, active: 4, none: 0 } };
-  const after = (metrics: Record<string, number>, ready = true) => ({ ready, metrics });
-  assert.equal(judge(before, after({ drops: 20 }), [{ metric: "drops", mostTimes: 2, most: 20 }]), []);
-  assert.equal(judge(before, after({ none: 7 }), [{ metric: "none", mostTimes: 2 }]), []);
-  assert.equal(
-    judge(before, after({ drops: 21, active: 1 }, false), [
-      { metric: "drops", most: 20, mostTimes: 2 },
-      { metric: "active", least: 2, leastTimes: 0.5 },
-      { metric: "gone" },
-    ]),
-    [
-      "it is not ready",
-      "drops is 21, at most 20 is good",
-      "drops is 21 after 10, at most 2 times is good",
-      "active is 1, at least 2 is good",
-      "active is 1 after 4, at least 0.5 times is good",
-      "gone is missing",
-    ],
-  );
-  const text = '# HELP a b\n# TYPE a counter\na_total{dataplane="s1",why="x y"} 3\nb 1.5e3\n\nnonsense\n';
-  assert.equal(readMetrics(text), { 'a_total{dataplane="s1",why="x y"}': 3, b: 1500 });
 });
 
 test("C5: it is seen how far it is, and what became of whom", async () => {
