@@ -6,7 +6,14 @@
  */
 
 import type { ResourceOptions } from "@pulumi/pulumi";
-import { CustomResource, type CustomResourceOptions, type Input, type Output, ProviderResource } from "@pulumi/pulumi";
+import {
+  CustomResource,
+  type CustomResourceOptions,
+  type Input,
+  type Output,
+  ProviderResource,
+  secret,
+} from "@pulumi/pulumi";
 import type { SiteDocument } from "./appliance/document.ts";
 import type { Source } from "./appliance/file.ts";
 import type { PlaceArgs } from "./appliance/places.ts";
@@ -15,6 +22,9 @@ import type { Adapters, Management, Tls } from "./appliance/user-data.ts";
 /** Properties that the provider fills in have to be there for the program from the beginning. */
 const outputs = (names: readonly string[]): Record<string, undefined> =>
   Object.fromEntries(names.map((name) => [name, undefined]));
+/** Inputs that a state must not hold as they are, whatever the program has said of them. */
+const kept = <Args extends object>(args: Args, names: readonly (keyof Args)[]): object =>
+  Object.fromEntries(names.flatMap((name) => (args[name] === undefined ? [] : [[name, secret(args[name])]])));
 const packageOutputs = ["packageId", "sha256", "appDId", "appName", "appProvider", "appSoftwareVersion"];
 const appOutputs = ["instanceId", "appDId", "addresses", "external", "clientId", "clientSecret"];
 
@@ -36,7 +46,7 @@ export interface ProviderArgs {
 /** One site, as resources name it with `{ provider }`. */
 export class Provider extends ProviderResource {
   constructor(name: string, args: ProviderArgs, options: ResourceOptions = {}) {
-    super("offramp", name, args, { ...options, additionalSecretOutputs: ["token"] } as ResourceOptions);
+    super("offramp", name, { ...args, ...kept(args, ["token"]) }, options);
   }
 }
 
@@ -146,11 +156,8 @@ export class MecApp extends CustomResource {
   declare readonly clientSecret: Output<string | undefined>;
 
   constructor(name: string, args: MecAppArgs, options?: CustomResourceOptions) {
-    const secret = {
-      ...options,
-      additionalSecretOutputs: ["clientSecret", ...(options?.additionalSecretOutputs ?? [])],
-    };
-    super("offramp:index:MecApp", name, { ...outputs(appOutputs), ...args }, secret);
+    const additionalSecretOutputs = ["clientSecret", ...(options?.additionalSecretOutputs ?? [])];
+    super("offramp:index:MecApp", name, { ...outputs(appOutputs), ...args }, { ...options, additionalSecretOutputs });
   }
 }
 
@@ -204,10 +211,12 @@ export class Appliance extends CustomResource {
   declare readonly fingerprint: Output<string>;
 
   constructor(name: string, args: ApplianceArgs, options?: CustomResourceOptions) {
-    const secret = {
-      ...options,
-      additionalSecretOutputs: ["token", "privateKey", "tls", ...(options?.additionalSecretOutputs ?? [])],
-    };
-    super("offramp:index:Appliance", name, { ...outputs(["name", ...applianceOutputs]), ...args }, secret);
+    const additionalSecretOutputs = ["token", "privateKey", "tls", ...(options?.additionalSecretOutputs ?? [])];
+    super(
+      "offramp:index:Appliance",
+      name,
+      { ...outputs(["name", ...applianceOutputs]), ...args, ...kept(args, ["token", "tls"]) },
+      { ...options, additionalSecretOutputs },
+    );
   }
 }

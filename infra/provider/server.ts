@@ -4,7 +4,7 @@
  *   engine ─gRPC (pulumirpc.ResourceProvider)─▶ here ─▶ kind ─HTTP─▶ appliance of the site
  *
  * Messages are those of `@pulumi/pulumi/proto`. The provider's own configuration says which site: `api`, `token`, `ca`,
- * `patience` (seconds). Secrets arrive as they are; the engine itself keeps what was secret secret. Nothing is asked of a
+ * `patience` (seconds). Secrets of resources arrive as they are; the engine itself keeps what was secret secret. Nothing is asked of a
  * site whose address is not known yet, as in the first preview of a site that is still to be made.
  */
 import type { ServerUnaryCall, sendUnaryData, UntypedServiceImplementation } from "@grpc/grpc-js";
@@ -30,8 +30,20 @@ const settings = ["api", "token", "ca", "serverName", "patience"];
 const { DIFF_NONE, DIFF_SOME } = messages.DiffResponse.DiffChanges;
 const { Kind: change } = messages.PropertyDiff;
 
+/** What marks a secret (Pulumi's protocol fixes both). */
+const [mark, secretMark] = ["4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"];
+
+/** Settings of the provider come with their secrets wrapped, whatever it accepts. */
+function opened(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(opened);
+  if (typeof value !== "object" || value === null) return value;
+  const members = value as Record<string, unknown>;
+  if (members[mark] === secretMark) return opened(members.value);
+  return Object.fromEntries(Object.entries(members).map(([name, inner]) => [name, opened(inner)]));
+}
+
 const plain = (given: Struct | undefined): Record<string, unknown> =>
-  (given?.toJavaScript() ?? {}) as Record<string, unknown>;
+  opened(given?.toJavaScript() ?? {}) as Record<string, unknown>;
 const packed = (properties: Properties): Struct =>
   // Undefined is no value of a Struct.
   struct.Struct.fromJavaScript(JSON.parse(JSON.stringify(properties)));
