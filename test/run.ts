@@ -3,8 +3,9 @@
  *
  * Finds the files test/…/*.test.ts and runs each in a process of its own (`node --import tsx <file>`), two at a time. Files that
  * say `// mostly waits` in their first five lines run beside those, one by one: they need a processor for less than half of their time.
- * Files that say `// runs alone` run afterwards, one by one. A file has 900 s. Nothing passes by being
- * skipped: skipped tests, files without tests, crashed files and whatever a file leaves behind (network namespaces,
+ * Files that say `// needs pulumi` run after them: Pulumi's engine takes minutes to make on a machine that does not have it yet
+ * (bin/pulumi-engine), and is made meanwhile. Files that say `// runs alone` run afterwards, one by one. A file has 900 s. Nothing
+ * passes by being skipped: skipped tests, files without tests, crashed files and whatever a file leaves behind (network namespaces,
  * processes) count as failed. The last line is `N passed, N failed`; the exit code is 1 when anything failed.
  *
  * Usage: node --import tsx test/run.ts [pattern ...]     runs the files whose path contains one of the patterns
@@ -13,6 +14,7 @@
  * themselves are found too. Namespaces are recognised by the process id in their name (`ofr-<pid>-...`).
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -171,6 +173,11 @@ async function inTurn(files: string[], width: number, outcomes: Outcome[]): Prom
   await Promise.all(Array.from({ length: width }, worker));
 }
 
+/** Resolves when it is there. When it could not be made, it has said why, and the tests that need it fail. */
+async function makeEngine(): Promise<void> {
+  await once(spawn(join(root, "bin", "pulumi-engine"), { stdio: ["ignore", "ignore", "inherit"] }), "close");
+}
+
 const patterns = process.argv.slice(2);
 const chosen = findTests(join(root, "test")).filter(
   (file) => patterns.length === 0 || patterns.some((pattern) => relative(root, file).includes(pattern)),
@@ -181,16 +188,26 @@ const names = overShared.map((file) => relative(root, file)).join(", ");
 console.log(`suites over ../shared (${names || "none chosen"}): ${shared ? "run" : "not run (folder absent)"}`);
 const files = shared ? chosen : chosen.filter((file) => !overShared.includes(file));
 
+const needsPulumi = (file: string) => says(file, "// needs pulumi");
+const engine = files.some(needsPulumi) ? makeEngine() : undefined;
+
 const before = new Set(namespaces());
 const outcomes: Outcome[] = [];
-await Promise.all([
-  inTurn(
-    files.filter((file) => !runsAlone(file) && !mostlyWaits(file)),
-    atOnce,
-    outcomes,
-  ),
-  inTurn(files.filter(mostlyWaits), 1, outcomes),
-]);
+/** @param when which of those that do not run alone */
+const together = async (when: (file: string) => boolean): Promise<void> => {
+  const beside = files.filter((file) => !runsAlone(file) && when(file));
+  await Promise.all([
+    inTurn(
+      beside.filter((file) => !mostlyWaits(file)),
+      atOnce,
+      outcomes,
+    ),
+    inTurn(beside.filter(mostlyWaits), 1, outcomes),
+  ]);
+};
+await together((file) => !needsPulumi(file));
+await engine;
+await together(needsPulumi);
 await inTurn(files.filter(runsAlone), 1, outcomes);
 
 const ours = new Set(outcomes.map((outcome) => String(outcome.pid)));

@@ -1,3 +1,4 @@
+// needs pulumi
 /**
  * Does Pulumi's real engine make, change, refresh, take over and remove what is at a running site, and do failures leave a state
  * from which the next update goes on (C1)?
@@ -5,7 +6,6 @@
  * The CLI with a local backend, programs by the Automation API, the provider's own process, and the real `offramp run`. Needs
  * root. One stack for the whole file, the sentences follow each other.
  */
-// runs alone
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
