@@ -6,7 +6,6 @@
  * `start` and `stop` mirror each other. `stop` leaves programs, maps and bridge where they are: offloaded traffic flows
  * on, and the next start adopts it. The data plane comes from outside, so that everything here also runs on one in memory.
  */
-import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import type { BackendConfig, Dataplane } from "../dataplane/dataplane.ts";
@@ -15,9 +14,10 @@ import { noNames } from "../dataplane/steering.ts";
 import { Audit } from "./access/audit.ts";
 import type { ApiContext, Server } from "./api/context.ts";
 import { EventHub } from "./api/events.ts";
-import { createServer, type ServerOptions } from "./api/server.ts";
+import { createServer } from "./api/server.ts";
+import { readSecrets } from "./api/site-secrets.ts";
 import { Functions } from "./chains/functions.ts";
-import type { ApiConfig, SiteConfig } from "./config/site.ts";
+import type { SiteConfig } from "./config/site.ts";
 import { Dataplanes, type Reloaded } from "./dataplanes/dataplanes.ts";
 import { Problem } from "./errors.ts";
 import type { MakeExtension } from "./extension.ts";
@@ -32,6 +32,8 @@ import { Services, type ServicesOptions } from "./intents/services.ts";
 import { ServiceSets } from "./intents/sets.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { SessionsRuntime } from "./sessions/runtime.ts";
+import { SiteChanges } from "./site/changes.ts";
+import type { SiteYaml } from "./site/file.ts";
 import { moment } from "./store/boottime.ts";
 import { lock } from "./store/lock.ts";
 import { Store } from "./store/store.ts";
@@ -54,6 +56,8 @@ export interface AgentOptions {
   guard?: () => void;
   /** Reads site.yaml again, for `reload`. @throws ConfigurationError */
   read?: () => SiteConfig;
+  /** site.yaml as a file that the API may replace, and how this process begins again with what it says then. */
+  yaml?: { file: SiteYaml; restart: () => void };
   /** Built on top, in this process. */
   extensions?: readonly MakeExtension[];
 }
@@ -75,24 +79,6 @@ const collectMs = 1000;
 const warnEveryMs = 60_000;
 const noteHeadMs = 3_600_000;
 
-/** @throws Error when a file cannot be read, or holds no token */
-export function readSecrets({ tls, token, tokenFile }: ApiConfig): ServerOptions {
-  const fromFile = tokenFile === undefined ? undefined : (readFileSync(tokenFile, "utf8").split("\n")[0] ?? "").trim();
-  if (fromFile !== undefined && !/^[!-~]{16,4096}$/.test(fromFile)) {
-    throw new Error(`${tokenFile}: its first line must be a token of at least 16 characters without blanks`);
-  }
-  return {
-    ...((fromFile ?? token) !== undefined && { token: fromFile ?? token }),
-    ...(tls && {
-      tls: {
-        cert: readFileSync(tls.cert),
-        key: readFileSync(tls.key),
-        ...(tls.clientCa !== undefined && { clientCa: readFileSync(tls.clientCa) }),
-      },
-    }),
-  };
-}
-
 export class Agent {
   readonly #options: AgentOptions;
   /** What `stop` has to undo, last first. */
@@ -103,6 +89,7 @@ export class Agent {
   #services: Services | undefined;
   #dataplanes: Dataplanes | undefined;
   #events: EventHub | undefined;
+  #site: SiteChanges | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -190,8 +177,7 @@ export class Agent {
       }),
     );
 
-    const site = () => dataplanes.config;
-    const host = { config, site, services, dataplane, events, metrics, audit, log, version };
+    const host = { config, site: () => dataplanes.config, services, dataplane, events, metrics, audit, log, version };
     const extensions = (this.#options.extensions ?? []).map((make) => make(host));
 
     await dataplane.start();
@@ -231,6 +217,7 @@ export class Agent {
 
     const missing = () => [...this.#missing];
     const reload = () => this.reload();
+    const site = this.#siteChanges(dataplanes, services, () => extensions.flatMap((one) => one.missing?.() ?? []));
     const context: ApiContext = {
       services,
       sets,
@@ -239,6 +226,7 @@ export class Agent {
       backend: config.backend,
       dataplanes,
       reload,
+      ...(site && { site }),
       health,
       events,
       metrics,
@@ -259,6 +247,29 @@ export class Agent {
     await server.listen({ host: config.api.host, port: config.api.port });
     this.#missing.delete("api");
     log.info({ site: config.name, services: services.list().length, listen: this.address() }, "ready");
+    site?.started();
+  }
+
+  #siteChanges(dataplanes: Dataplanes, services: Services, missing: () => string[]): SiteChanges | undefined {
+    const { log, yaml, guard } = this.#options;
+    if (!yaml) return undefined;
+    const site = new SiteChanges({
+      yaml: yaml.file,
+      dataplanes,
+      reload: () => this.#reload(dataplanes),
+      refuseWhileArmed: () => services.confirmation.refuseWhileArmed(),
+      guard: () => guard?.(),
+      restart: yaml.restart,
+      missing,
+      tookBack: (revision, back, why) => {
+        log.warn({ revision, back }, `configuration ${revision} ${why}: back to ${back}`);
+        this.#events?.publish({ type: "configuration-taken-back", time: Date.now(), revision, back, why });
+      },
+      failed: (error) => log.error({ err: error }, "a configuration could not be taken back by a reload"),
+    });
+    this.#site = site;
+    this.#undo.push(() => site.stop());
+    return site;
   }
 
   /** Opens the log, and notes its head where whoever changes the log does not reach: in ours. */
@@ -300,7 +311,12 @@ export class Agent {
   /** Reads site.yaml again and makes it true, all or nothing. @throws Problem */
   async reload(): Promise<Reloaded> {
     if (!this.#dataplanes) throw new Problem("not-ready", "the agent is still starting: try again");
-    const reloaded = await this.#dataplanes.reload();
+    this.#site?.refuseWhileWaiting();
+    return this.#reload(this.#dataplanes);
+  }
+
+  async #reload(dataplanes: Dataplanes): Promise<Reloaded> {
+    const reloaded = await dataplanes.reload();
     this.#options.log.info(reloaded, "reloaded");
     this.#events?.publish({ type: "reloaded", time: Date.now(), ...reloaded });
     return reloaded;

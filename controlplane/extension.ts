@@ -37,6 +37,8 @@ export interface Extension {
   prepare?(): void | Promise<void>;
   /** @throws Error and the agent does not start */
   start(): Promise<void>;
+  /** What of site.yaml it cannot give at this site, as members: `mep.mp1`. It goes on without, and tries again by itself. */
+  missing?(): string[];
   /** `site()` says something else, and the data plane has it. What fails is said, and takes nothing back. */
   siteChanged?(): Promise<void>;
   /** Does what it can when it was never started. */

@@ -15,6 +15,7 @@ import type { DeployedCheck } from "../intents/deployed.ts";
 import type { Services } from "../intents/services.ts";
 import type { ServiceSets } from "../intents/sets.ts";
 import type { Metrics } from "../metrics/metrics.ts";
+import type { SiteChanges } from "../site/changes.ts";
 import type { EventHub } from "./events.ts";
 
 /** Changes data planes and their modes, and remembers it. All throw Problem. */
@@ -30,6 +31,8 @@ export interface ApiContext {
   dataplanes: DataplaneSet;
   /** @throws Problem */
   reload(): Promise<Reloaded>;
+  /** Absent where there is no site.yaml that could be replaced. */
+  site?: SiteChanges;
   health: Pick<EndpointHealth, "views" | "indexOf">;
   events: EventHub;
   metrics: Metrics;

@@ -17,6 +17,7 @@ import { managementRoutes } from "./management-routes.ts";
 import { monitorRoutes } from "./monitor-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { setRoutes } from "./set-routes.ts";
+import { siteRoutes } from "./site-routes.ts";
 import { streamRoutes } from "./stream-routes.ts";
 import { traceRoutes } from "./trace-routes.ts";
 import { userRoutes } from "./user-routes.ts";
@@ -51,6 +52,7 @@ export async function createServer(context: ApiContext, { tls, token, open = fal
   verifyRoutes(app, routed);
   setRoutes(app, routed);
   managementRoutes(app, routed);
+  siteRoutes(app, routed);
   chainRoutes(app, routed);
   dataplaneRoutes(app, routed);
   streamRoutes(app, routed);

@@ -47,10 +47,18 @@ export class Client {
   }
 
   /** @throws CliError */
-  request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  request(
+    method: string,
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal,
+    headers: Record<string, string> = {},
+  ): Promise<Response> {
+    const json = body !== undefined && { "content-type": "application/json" };
     return this.#send(path, {
       method,
-      ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      headers: { ...headers, ...json },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
       ...(signal && { signal }),
     });
   }

@@ -1,5 +1,6 @@
 /**
- * `offramp guard`: takes an unconfirmed change back at its deadline when no agent is there to do it.
+ * `offramp guard`: takes an unconfirmed change back at its deadline when no agent is there to do it: of services, and of
+ * the configuration.
  *
  *   nothing armed ─▶ ends        agent runs, or time is left ─▶ looks again in a second
  *   overdue and no agent ─▶ takes the agent's lock, adopts the data plane, applies the older services, ends
@@ -16,6 +17,7 @@ import { Dataplanes } from "../dataplanes/dataplanes.ts";
 import { messageOf } from "../errors.ts";
 import { takeBackStored, timeLeft } from "../intents/confirmation.ts";
 import { Services } from "../intents/services.ts";
+import { SiteYaml, trialLeft } from "../site/file.ts";
 import { guardFile, lock, lockOwner } from "../store/lock.ts";
 import { Store, storeFile } from "../store/store.ts";
 
@@ -23,6 +25,8 @@ const lookMs = 1000;
 const againMs = 5000;
 /** After so many failures the store alone is taken back: the next start applies what it says. */
 const attempts = 12;
+/** After its deadline, in which the agent takes a configuration back itself. */
+const agentsTurnMs = 15_000;
 
 const say = (message: string) => process.stderr.write(`${new Date().toISOString()} offramp guard: ${message}\n`);
 
@@ -59,6 +63,23 @@ async function takeBack(config: SiteConfig, storeOnly: boolean): Promise<void> {
   }
 }
 
+/**
+ * The site.yaml before comes back at the deadline of one on trial; an agent that has not done it by then cannot, and is ended:
+ * its service manager starts the next. Returns whether there is one to wait for.
+ */
+function guardSiteYaml(path: string, stateDir: string): boolean {
+  const yaml = new SiteYaml(path);
+  const trial = yaml.trial();
+  if (!trial) return false;
+  if (trialLeft(trial) > -agentsTurnMs) return true;
+  const owner = lockOwner(stateDir);
+  if (yaml.takeBack(trial)) say(`configuration ${trial.revision} is taken back: ${trial.back}`);
+  if (owner === undefined) return false;
+  say(`the agent, process ${owner}, has let the deadline pass: ended`);
+  process.kill(owner, "SIGKILL");
+  return false;
+}
+
 export async function guard({ config: path, once = false }: { config: string; once?: boolean }): Promise<void> {
   const config = loadSite(path);
   const { stateDir } = config;
@@ -68,9 +89,10 @@ export async function guard({ config: path, once = false }: { config: string; on
   const store = new Store(stateDir);
   try {
     for (let failures = 0; ; ) {
+      const trial = guardSiteYaml(path, stateDir);
       const armed = existsSync(file) ? store.armed() : undefined;
-      if (!armed) return;
-      if (timeLeft(armed) > 0 || lockOwner(stateDir) !== undefined) {
+      if (!armed && !trial) return;
+      if (!armed || timeLeft(armed) > 0 || lockOwner(stateDir) !== undefined) {
         if (once) return;
         await sleep(lookMs);
         continue;

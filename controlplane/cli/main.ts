@@ -21,6 +21,7 @@ import { dataplaneVerb, reloadVerb } from "./dataplane.ts";
 import { elsewhere } from "./elsewhere.ts";
 import { healthVerb } from "./endpoints.ts";
 import { monitorVerb } from "./monitor.ts";
+import { siteVerb } from "./site.ts";
 import { traceVerb } from "./trace.ts";
 import { userVerb } from "./user.ts";
 import { bypassVerb, captureVerb, planVerb, serviceVerb, sessionsVerb, statusVerb } from "./verbs.ts";
@@ -86,6 +87,7 @@ export function program(
   chainVerb(offramp.command("chain"), api);
   dataplaneVerb(offramp.command("dataplane"), api);
   reloadVerb(api(offramp.command("reload")));
+  siteVerb(offramp.command("site"), api);
   bypassVerb(api(offramp.command("bypass")));
   captureVerb(api(offramp.command("capture")));
   monitorVerb(api(offramp.command("monitor")));

@@ -11,7 +11,7 @@
 import type { BackendConfig, Dataplane, DataplaneConfig, Mode } from "../../dataplane/dataplane.ts";
 import { DataplaneError } from "../../dataplane/dataplane.ts";
 import { ConfigurationError, findings, formatPath } from "../config/load.ts";
-import type { DataplaneSection } from "../config/schema.ts";
+import type { DataplaneSection, SiteFile } from "../config/schema.ts";
 import type { SiteConfig } from "../config/site.ts";
 import { messageOf, Problem } from "../errors.ts";
 import type { FieldError } from "../intents/model.ts";
@@ -148,13 +148,13 @@ export class Dataplanes {
       // Last in order, as the store gives it back.
       notes.delete(given.name);
       notes.set(given.name, given);
-      await this.#change(withSections(this.#config, sectionsInForce(this.#base, notes)), notes);
+      await this.#change(withSections(this.#config, sectionsInForce(this.file, notes)), notes);
       return given.name;
     });
   }
 
-  /** site.yaml without what the API did to it. */
-  get #base() {
+  /** site.yaml without what the API did to it, as last read. */
+  get file(): SiteFile {
     return this.#options.config.file;
   }
 
@@ -181,45 +181,72 @@ export class Dataplanes {
       if (!this.#find(name)) throw notFound(name);
       const notes = new Map(this.#notes);
       notes.delete(name);
-      if (this.#base.dataplanes.some((one) => one.name === name)) notes.set(name, null);
-      await this.#change(withSections(this.#config, sectionsInForce(this.#base, notes)), notes, { unwire });
+      if (this.file.dataplanes.some((one) => one.name === name)) notes.set(name, null);
+      await this.#change(withSections(this.#config, sectionsInForce(this.file, notes)), notes, { unwire });
     });
+  }
+
+  /** What a reload would do if site.yaml said this, and what of it takes a restart. Nothing is done. @throws Problem */
+  preview(read: SiteConfig): { reloaded: Reloaded; restart: FieldError[] } {
+    const { next, restart } = this.#judge(read);
+    const steps = stepsBetween(
+      this.wanted().dataplanes,
+      next.backend.dataplanes.map((config) => this.#withMode(config)),
+    );
+    return { reloaded: this.#told(steps, next), restart };
+  }
+
+  /** @throws Problem where it does not fit what was added over the API */
+  #judge(read: SiteConfig): { notes: Notes; next: SiteConfig; restart: FieldError[] } {
+    const notes = notesAfterReload(read.file, this.#notes);
+    const file = { ...read.file, dataplanes: sectionsInForce(read.file, notes) };
+    const wrong = findings(file).map(({ path, message }) => ({ field: formatPath(path), message }));
+    if (wrong.length > 0) {
+      const detail = `nothing has changed; with what was added over the API: ${said(wrong)}`;
+      throw new Problem("overlap", detail, { errors: wrong });
+    }
+    return { notes, next: withSections(read, file.dataplanes), restart: needsRestart(this.file, read.file) };
+  }
+
+  /** To be called with what is in force before the steps. */
+  #told(steps: readonly Step[], next: SiteConfig): Reloaded {
+    const before = new Map(this.#config.backend.dataplanes.map((config) => [config.name, config]));
+    const names = (kind: Step["kind"]) =>
+      steps.flatMap((step) => (step.kind === kind ? ["config" in step ? step.config.name : step.after.name] : []));
+    const isReplaced = (name: string): boolean => {
+      const [old, now] = [before.get(name), next.backend.dataplanes.find((config) => config.name === name)];
+      return old !== undefined && now !== undefined && isOtherWire(old, now);
+    };
+    return {
+      added: names("add").filter((name) => !isReplaced(name)),
+      changed: names("change"),
+      replaced: names("add").filter(isReplaced),
+      removed: names("remove").filter((name) => !isReplaced(name)),
+      protect: this.#config.protect.join() !== next.protect.join(),
+    };
   }
 
   /** Reads site.yaml again and makes it true, all or nothing. @throws Problem */
   reload(): Promise<Reloaded> {
     return this.#serialise(async () => {
       const read = this.#read();
-      const notes = notesAfterReload(read.file, this.#notes);
-      const file = { ...read.file, dataplanes: sectionsInForce(read.file, notes) };
-      const wrong = findings(file).map(({ path, message }) => ({ field: formatPath(path), message }));
-      if (wrong.length > 0) {
-        const detail = `nothing has changed; with what was added over the API: ${said(wrong)}`;
-        throw new Problem("overlap", detail, { errors: wrong });
-      }
-      const restart = needsRestart(this.#base, read.file);
+      const { notes, next, restart } = this.#judge(read);
       if (restart.length > 0) {
         throw new Problem("needs-restart", `nothing has changed; ${said(restart)}`, { errors: restart });
       }
-      const before = new Map(this.#config.backend.dataplanes.map((config) => [config.name, config]));
-      const protect = this.#config.protect.join() !== read.protect.join();
-      const next = withSections(read, file.dataplanes);
-      const steps = await this.#change(next, notes);
+      const { reloaded } = this.preview(read);
+      await this.#change(next, notes);
       this.#options.config = read;
-      const names = (kind: Step["kind"]) =>
-        steps.flatMap((step) => (step.kind === kind ? ["config" in step ? step.config.name : step.after.name] : []));
-      const isReplaced = (name: string): boolean => {
-        const [old, now] = [before.get(name), next.backend.dataplanes.find((config) => config.name === name)];
-        return old !== undefined && now !== undefined && isOtherWire(old, now);
-      };
-      return {
-        added: names("add").filter((name) => !isReplaced(name)),
-        changed: names("change"),
-        replaced: names("add").filter(isReplaced),
-        removed: names("remove").filter((name) => !isReplaced(name)),
-        protect,
-      };
+      return reloaded;
     });
+  }
+
+  /** What the API did to site.yaml. */
+  get notes(): { added: string[]; removed: string[] } {
+    const all = [...this.#notes];
+    const named = (which: (note: DataplaneSection | null) => boolean) =>
+      all.filter(([, note]) => which(note)).map(([name]) => name);
+    return { added: named((note) => note !== null), removed: named((note) => note === null) };
   }
 
   #read(): SiteConfig {

@@ -62,7 +62,10 @@ export function lock(stateDir: string, file = lockFile): () => void {
   } finally {
     rmSync(own, { force: true });
   }
-  return () => {
-    if (lockOwner(stateDir, file) === process.pid) rmSync(path, { force: true });
-  };
+  return () => release(stateDir, file);
+}
+
+/** This process lets go of the directory, where it has it. */
+export function release(stateDir: string, file = lockFile): void {
+  if (lockOwner(stateDir, file) === process.pid) rmSync(join(stateDir, file), { force: true });
 }

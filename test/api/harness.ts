@@ -4,13 +4,14 @@
  * The real agent, store, API and compiler on a data plane in memory, listening on a port of the kernel's choice, with a
  * state directory that goes away afterwards.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
 import { Agent } from "../../controlplane/agent.ts";
-import { parseSite } from "../../controlplane/config/load.ts";
+import { loadSite, parseSite } from "../../controlplane/config/load.ts";
 import type { MakeExtension } from "../../controlplane/extension.ts";
+import { SiteYaml } from "../../controlplane/site/file.ts";
 import { platformOf } from "../../mep/platform.ts";
 import { MemoryDataplane } from "./memory-dataplane.ts";
 
@@ -59,6 +60,8 @@ export interface StartOptions {
   /** Changes site.yaml before it is read. */
   edit?: (text: string) => string;
   prepare?: (dataplane: MemoryDataplane) => void;
+  /** Where site.yaml lies, as a file that the API may replace; written where it is not there yet. */
+  yaml?: { path: string; restart?: () => void };
   /** In place of the platform. */
   extensions?: readonly MakeExtension[];
 }
@@ -67,7 +70,9 @@ export async function start(options: StartOptions = {}): Promise<Running> {
   const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), "ofr-api-"));
   const text = siteText(stateDir, options.extra, options.limits);
   const file = { text: options.edit?.(text) ?? text };
-  const config = parseSite(file.text);
+  const { yaml } = options;
+  if (yaml && !existsSync(yaml.path)) writeFileSync(yaml.path, file.text);
+  const config = yaml ? loadSite(yaml.path) : parseSite(file.text);
   let dataplane: MemoryDataplane | undefined;
   const agent = new Agent({
     config,
@@ -77,7 +82,8 @@ export async function start(options: StartOptions = {}): Promise<Running> {
       return { dataplane, capture: dataplane.slow };
     },
     log: pino({ level: "silent" }),
-    read: () => parseSite(file.text),
+    read: () => (yaml ? loadSite(yaml.path) : parseSite(file.text)),
+    ...(yaml && { yaml: { file: new SiteYaml(yaml.path), restart: yaml.restart ?? (() => undefined) } }),
     extensions: options.extensions ?? [platformOf],
   });
   const clear = () => rmSync(stateDir, { recursive: true, force: true });
