@@ -28,7 +28,10 @@ const kept = <Args extends object>(args: Args, names: readonly (keyof Args)[]): 
 const packageOutputs = ["packageId", "sha256", "appDId", "appName", "appProvider", "appSoftwareVersion"];
 const appOutputs = ["instanceId", "appDId", "addresses", "external", "clientId", "clientSecret"];
 
-const applianceOutputs = ["api", "address", "ssh", "token", "ca", "privateKey", "serverName", "fingerprint"];
+const applianceOutputs = [
+  ...["identity", "api", "address", "ssh"],
+  ...["token", "ca", "privateKey", "serverName", "fingerprint"],
+];
 
 export interface ProviderArgs {
   /** URL of the management API: `https://edge-7.example.net:8090`. Absent: it makes appliances, and asks none. */
@@ -39,6 +42,8 @@ export interface ProviderArgs {
   ca?: Input<string>;
   /** Name in the API's certificate; absent: that of `api`. */
   serverName?: Input<string>;
+  /** Which one it is; another one is another site, and all that is at it is made anew. */
+  site?: Input<string>;
   /** Seconds for which a site that does not answer is asked again; default 60. */
   patience?: Input<number>;
 }
@@ -196,6 +201,8 @@ export interface ApplianceArgs {
  */
 export class Appliance extends CustomResource {
   declare readonly name: Output<string>;
+  /** Another one for another VM. */
+  declare readonly identity: Output<string>;
   /** URL of the management API. */
   declare readonly api: Output<string>;
   declare readonly address: Output<string>;
@@ -218,5 +225,32 @@ export class Appliance extends CustomResource {
       { ...outputs(["name", ...applianceOutputs]), ...args, ...kept(args, ["token", "tls"]) },
       { ...options, additionalSecretOutputs },
     );
+  }
+}
+
+const keyOutputs = ["token", "certificate", "privateKey", "serverName", "fingerprint"];
+
+export interface ApplianceKeysArgs {
+  /** Of the appliance; the name in the certificate. Default: the resource's own name. */
+  hostname?: Input<string>;
+}
+
+/** Token and certificate for the seed of an appliance that others make the VM of. */
+export class ApplianceKeys extends CustomResource {
+  declare readonly hostname: Output<string>;
+  /** Of the API's admin. */
+  declare readonly token: Output<string>;
+  /** PEM. */
+  declare readonly certificate: Output<string>;
+  declare readonly privateKey: Output<string>;
+  declare readonly serverName: Output<string>;
+  declare readonly fingerprint: Output<string>;
+
+  constructor(name: string, args: ApplianceKeysArgs = {}, options?: CustomResourceOptions) {
+    const secret = {
+      ...options,
+      additionalSecretOutputs: ["token", "privateKey", ...(options?.additionalSecretOutputs ?? [])],
+    };
+    super("offramp:index:ApplianceKeys", name, { ...outputs(["hostname", ...keyOutputs]), ...args }, secret);
   }
 }

@@ -82,3 +82,12 @@ export async function fetchTo(source: Source, to: string): Promise<void> {
     throw error;
   }
 }
+
+/** Its path, if it is the one that was meant. @throws Error naming it and both hashes */
+export async function verified({ path, sha256 }: { path: string; sha256: string }): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(path), hash);
+  const found = hash.digest("hex");
+  if (found === sha256.toLowerCase()) return path;
+  throw new Error(`${path} has the SHA-256 ${found}, not ${sha256}`);
+}

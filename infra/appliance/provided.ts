@@ -10,10 +10,12 @@ import { type Problem, unknownOf } from "./user-data.ts";
 export interface ProvidedPlace {
   /** URL of the management API. */
   api: string;
+  /** What it runs in; another one is another appliance. */
+  server?: string;
 }
 
 export function providedProblems(given: Record<string, unknown>, path: string): Problem[] {
-  const problems = unknownOf(given, ["api"], path);
+  const problems = unknownOf(given, ["api", "server"], path);
   if (!(typeof given.api === "string" && /^https?:/.test(given.api) && URL.canParse(given.api))) {
     problems.push({ path: `${path}.api`, reason: "must be a URL such as https://edge-7.example.net:8090" });
   }

@@ -4,7 +4,8 @@
 import type { Kind } from "./kind.ts";
 import { app } from "./kinds/app.ts";
 import { appliance } from "./kinds/appliance.ts";
+import { applianceKeys } from "./kinds/appliance-keys.ts";
 import { appPackage } from "./kinds/package.ts";
 import { service } from "./kinds/service.ts";
 
-export const kinds: readonly Kind[] = [service, appPackage, app, appliance];
+export const kinds: readonly Kind[] = [service, appPackage, app, appliance, applianceKeys];

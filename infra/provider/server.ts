@@ -26,7 +26,7 @@ export interface ProviderOptions {
 type Struct = InstanceType<typeof struct.Struct>;
 type Call<Message> = ServerUnaryCall<Message, unknown>;
 
-const settings = ["api", "token", "ca", "serverName", "patience"];
+const settings = ["api", "token", "ca", "serverName", "site", "patience"];
 const { DIFF_NONE, DIFF_SOME } = messages.DiffResponse.DiffChanges;
 const { Kind: change } = messages.PropertyDiff;
 
@@ -129,9 +129,9 @@ class ResourceProvider {
     return response;
   }
 
-  /** Another address, token or authority is the same site: nothing has to be made anew. */
+  /** Another address, token or authority is the same site: nothing has to be made anew. `site` says that it is another. */
   diffConfig({ request }: Call<InstanceType<typeof messages.DiffRequest>>) {
-    return this.#difference(differences(plain(request.getOldInputs()), plain(request.getNews())), []);
+    return this.#difference(differences(plain(request.getOldInputs()), plain(request.getNews())), ["site"]);
   }
 
   async configure({ request }: Call<InstanceType<typeof messages.ConfigureRequest>>) {

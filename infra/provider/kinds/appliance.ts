@@ -7,6 +7,7 @@
  * configuration is put over the API; another size is a power cycle; a VM that has died, or was switched off by hand, is started
  * again with its state. Another image, place or network is another appliance.
  */
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { macAddresses } from "../../appliance/addresses.ts";
@@ -187,6 +188,7 @@ async function create(inputs: Properties): Promise<{ id: string; outputs: Proper
   const token = given.token ?? makeToken();
   const tls = given.tls ?? (await makeCertificate(name));
   const secrets = {
+    identity: randomUUID(),
     token,
     ca: tls.cert,
     privateKey: tls.key,
@@ -235,8 +237,8 @@ async function update(wanted: Properties, had: Properties, state: Properties): P
       await site.close();
     }
   }
-  const { token, ca, privateKey, serverName, fingerprint } = state;
-  await place.keep({ inputs: wanted, secrets: { token, ca, privateKey, serverName, fingerprint } });
+  const { identity, token, ca, privateKey, serverName, fingerprint } = state;
+  await place.keep({ inputs: wanted, secrets: { identity, token, ca, privateKey, serverName, fingerprint } });
   if (!running) await place.stop();
   return outputsOf(where);
 }
@@ -253,7 +255,7 @@ export const appliance: Kind = {
   makesSite: true,
   fixed: ["name", "place", "image", "adapters", "management", "sshKeys", "token", "tls"],
   aside: ["patience"],
-  kept: ["api", "address", "ssh", "token", "ca", "privateKey", "serverName", "fingerprint"],
+  kept: ["identity", "api", "address", "ssh", "token", "ca", "privateKey", "serverName", "fingerprint"],
   check,
 
   create: (_, inputs) => create(inputs),
