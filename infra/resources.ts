@@ -11,6 +11,7 @@ import {
   type CustomResourceOptions,
   type Input,
   type Output,
+  output,
   ProviderResource,
   secret,
 } from "@pulumi/pulumi";
@@ -252,5 +253,26 @@ export class ApplianceKeys extends CustomResource {
       additionalSecretOutputs: ["token", "privateKey", ...(options?.additionalSecretOutputs ?? [])],
     };
     super("offramp:index:ApplianceKeys", name, { ...outputs(["hostname", ...keyOutputs]), ...args }, secret);
+  }
+}
+
+export interface SiteConfigurationArgs {
+  /** The whole `site.yaml`; `api` and `site.stateDir` may be left out, and stay as the appliance has them. */
+  configuration: Input<SiteDocument>;
+  /** Seconds within which the site has to be reached with it, or it goes back by itself; default: 300. */
+  confirm?: Input<number>;
+}
+
+/** The configuration of a site that is there. Imported by the site's name. When it is removed, the site stays as it is. */
+export class SiteConfiguration extends CustomResource {
+  declare readonly configuration: Output<SiteDocument>;
+  /** Of what is in force, without its secret. */
+  declare readonly revision: Output<string>;
+
+  constructor(name: string, args: SiteConfigurationArgs, options?: CustomResourceOptions) {
+    const configuration = output(args.configuration).apply((document) =>
+      document.api?.token === undefined ? document : secret(document),
+    );
+    super("offramp:index:SiteConfiguration", name, { ...outputs(["revision"]), ...args, configuration }, options);
   }
 }

@@ -7,5 +7,6 @@ import { appliance } from "./kinds/appliance.ts";
 import { applianceKeys } from "./kinds/appliance-keys.ts";
 import { appPackage } from "./kinds/package.ts";
 import { service } from "./kinds/service.ts";
+import { siteConfiguration } from "./kinds/site-configuration.ts";
 
-export const kinds: readonly Kind[] = [service, appPackage, app, appliance, applianceKeys];
+export const kinds: readonly Kind[] = [service, appPackage, app, appliance, applianceKeys, siteConfiguration];

@@ -28,6 +28,7 @@ import {
   tlsProblems,
   tokenProblems,
 } from "../../appliance/user-data.ts";
+import { configure } from "../../configure.ts";
 import { Site, type SiteAccess } from "../../site.ts";
 import { type Checked, type Kind, type Properties, unknownProperties, unknownValue } from "../kind.ts";
 
@@ -231,7 +232,7 @@ async function update(wanted: Properties, had: Properties, state: Properties): P
   if (!configured) {
     const site = new Site(accessOf(state, where.api));
     try {
-      await site.change("PUT", "/api/v1/site", configuration, async () => undefined);
+      await configure(site, configuration);
       await ready(place, accessOf(state, where.api), patience);
     } finally {
       await site.close();
