@@ -1,14 +1,15 @@
 /**
- * Verbs that live with the tests: the lab and the benchmark.
+ * Verbs that live elsewhere: the lab and the benchmark with the tests, roll-outs to a fleet with the site as code.
  *
- * They are programs of their own and parts of no release of the appliance; the verb hands over everything behind it.
+ * They are programs of their own, which the control plane does not know; the verb hands over everything behind it.
  */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { CliError } from "./client.ts";
 
-export function elsewhere(offramp: Command, verb: string, description: string): void {
+/** `folder`: where its main file is, from the root. */
+export function elsewhere(offramp: Command, verb: string, folder: string, description: string): void {
   offramp
     .command(verb)
     .description(description)
@@ -18,7 +19,7 @@ export function elsewhere(offramp: Command, verb: string, description: string): 
     .helpOption(false)
     .action(async (args: string[]) => {
       const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-      const url = new URL(`../../test/${verb}/main.${extension}`, import.meta.url);
+      const url = new URL(`../../${folder}/main.${extension}`, import.meta.url);
       const path = fileURLToPath(url);
       if (!existsSync(path)) throw new CliError(`${path} is not there: run bin/build`);
       process.argv = [process.argv[0] ?? "node", path, ...args];

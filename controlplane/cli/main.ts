@@ -96,8 +96,14 @@ export function program(
   traceVerb(api(offramp.command("trace")));
   userVerb(offramp.command("user"), api);
   auditVerb(offramp.command("audit"), api);
-  elsewhere(offramp, "lab", "a whole network on this machine: phones, base stations, core, appliance, apps");
-  elsewhere(offramp, "bench", "measure the data plane on this machine");
+  elsewhere(
+    offramp,
+    "lab",
+    "test/lab",
+    "a whole network on this machine: phones, base stations, core, appliance, apps",
+  );
+  elsewhere(offramp, "bench", "test/bench", "measure the data plane on this machine");
+  elsewhere(offramp, "fleet", "infra/fleet", "roll a change out to many sites, in waves");
   return offramp;
 }
 

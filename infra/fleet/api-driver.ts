@@ -45,6 +45,15 @@ export class ServicesDriver implements Driver<Services> {
     return this.#at(site, async (at) => (await at.get<Services>("/service")) ?? []);
   }
 
+  async preview(site: FleetSite): Promise<string> {
+    const [now, wanted] = [byName(await this.current(site)), byName(this.#options.services(site))];
+    const added = [...wanted.keys()].filter((name) => !now.has(name)).length;
+    const removed = [...now.keys()].filter((name) => !wanted.has(name)).length;
+    const changed = [...wanted].filter(([name, one]) => now.has(name) && !isDeepStrictEqual(now.get(name), one)).length;
+    if (added + removed + changed === 0) return "nothing changes";
+    return `services: ${added} added, ${changed} changed, ${removed} removed`;
+  }
+
   async deploy(site: FleetSite): Promise<string | undefined> {
     const services = this.#options.services(site);
     await this.restore(site, services);

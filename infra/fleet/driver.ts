@@ -20,8 +20,12 @@ export interface Observation {
 export interface Driver<Previous> {
   /** What brings the site back to how it is now. */
   current(site: FleetSite): Promise<Previous>;
+  /** What `deploy` would change, in words; nothing is changed. */
+  preview(site: FleetSite): Promise<string>;
   /** May be done again when nobody knows how far it came. What was changed, in words, where the driver knows. */
   deploy(site: FleetSite): Promise<string | undefined>;
   restore(site: FleetSite, previous: Previous): Promise<void>;
   observe(site: FleetSite): Promise<Observation>;
+  /** This process is about to end in the middle of its work: what was started for it ends too. */
+  abandon?(): void;
 }

@@ -41,14 +41,17 @@ export interface SiteRecord extends Kept {
 export class Journal {
   readonly sites = new Map<string, SiteRecord>();
   readonly waves = new Map<string, WaveState>();
+  /** Why waves were taken back. */
+  readonly reasons = new Map<string, string>();
   /** Absent: nothing has begun. */
   #rollout: { id: string; plan: string } | undefined;
-  readonly #file: number;
+  /** Absent: it is only read. */
+  readonly #file: number | undefined;
   readonly #waiting: Entry[] = [];
   #flush: Promise<void> | undefined;
 
-  /** @throws Error when the file cannot be read, or is no journal */
-  constructor(path: string) {
+  /** `read`: nothing is changed, not even a last line that was cut off. @throws Error when the file is no journal, or cannot be read */
+  constructor(path: string, use: "read" | "write" = "write") {
     const text = existsSync(path) ? readFileSync(path, "utf8") : "";
     const whole = text.slice(0, text.lastIndexOf("\n") + 1);
     for (const [index, line] of whole.split("\n").entries()) {
@@ -59,14 +62,17 @@ export class Journal {
         throw new Error(`${path}:${index + 1}: is no entry of a roll-out`);
       }
     }
-    this.#file = openSync(path, "a");
+    if (use === "read") return;
+    this.#file = openSync(path, "a", 0o600);
     ftruncateSync(this.#file, Buffer.byteLength(whole));
   }
 
   #take(entry: Entry): void {
     if (entry.kind === "rollout") this.#rollout = { id: entry.id, plan: entry.plan };
-    else if (entry.kind === "wave") this.waves.set(entry.wave, entry.state);
-    else {
+    else if (entry.kind === "wave") {
+      this.waves.set(entry.wave, entry.state);
+      if (entry.why !== undefined) this.reasons.set(entry.wave, entry.why);
+    } else {
       const known = this.sites.get(entry.site);
       const { previous = known?.previous, before = known?.before, after = known?.after, state, why } = entry;
       const { changes = known?.changes } = entry;
@@ -90,6 +96,7 @@ export class Journal {
         const batch = this.#waiting.splice(0);
         this.#flush = undefined;
         try {
+          if (this.#file === undefined) throw new Error("this journal is only read");
           const time = new Date().toISOString();
           writeSync(this.#file, batch.map((entry) => `${JSON.stringify({ time, ...entry })}\n`).join(""));
           fsyncSync(this.#file);
@@ -107,12 +114,13 @@ export class Journal {
   async begin(id: string, plan: string): Promise<void> {
     if (!this.#rollout) return this.write({ kind: "rollout", id, plan });
     if (this.#rollout.id === id && this.#rollout.plan === plan) return;
+    const other = this.#rollout.id === id ? " to other sites, in other waves, or of something else" : "";
     throw new Error(
-      `the journal is of roll-out "${this.#rollout.id}": go on with that, or begin "${id}" in a file of its own`,
+      `the journal is of roll-out "${this.#rollout.id}"${other}: go on with that, or begin "${id}" in a file of its own`,
     );
   }
 
   close(): void {
-    closeSync(this.#file);
+    if (this.#file !== undefined) closeSync(this.#file);
   }
 }

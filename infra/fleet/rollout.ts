@@ -9,6 +9,7 @@
  * journal before it counts, so whoever runs the same roll-out again goes on where it was, and a wave that was being taken back
  * is taken back to its end.
  */
+import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AwayError, type Driver } from "./driver.ts";
 import { type Gate, judge, type Sample, type Samples, sampleOf } from "./gates.ts";
@@ -31,13 +32,15 @@ export interface Plan {
   allowed?: { count?: number; percent?: number };
   /** How often a site that is bad is looked at again before it is believed. Default: 2. */
   looks?: number;
+  /** Stands for what is rolled out: a journal is of this alone. */
+  digest?: string;
   /** Rounds in which those that were away are tried again at the end. Default: 1. */
   catchUp?: number;
 }
 
 export interface Outcome {
   /** `done`: every wave has passed. `stopped`: a wave was taken back; those after it were not begun. */
-  result: "done" | "stopped";
+  result: "done" | "stopped" | "under way";
   /** The wave that was taken back, and why. */
   wave?: string;
   why?: string;
@@ -78,6 +81,38 @@ async function pooled<T>(all: readonly T[], width: number, work: (one: T) => Pro
   if (failed) throw failed.reason;
 }
 
+/** What makes it this plan and no other. */
+const planOf = ({ sites, waves, digest }: Plan): string => {
+  const text = JSON.stringify([sites.map(({ name }) => name).sort(), waves, digest]);
+  return createHash("sha256").update(text).digest("hex");
+};
+
+function countOf(plan: Plan, journal: Journal): Outcome["sites"] {
+  const sites = {
+    waiting: 0,
+    deploying: 0,
+    deployed: 0,
+    good: 0,
+    bad: 0,
+    away: 0,
+    restoring: 0,
+    restored: 0,
+    stuck: 0,
+  };
+  for (const { name } of plan.sites) sites[journal.sites.get(name)?.state ?? "waiting"] += 1;
+  return sites;
+}
+
+/** As far as the journal says; nobody is asked. */
+export function outcomeOf(plan: Plan, journal: Journal): Outcome {
+  const states = wavesOf(plan.sites, plan.waves).map(({ name }) => [name, journal.waves.get(name)] as const);
+  const sites = countOf(plan, journal);
+  const [stopped] = states.find(([, state]) => state === "stopped") ?? [];
+  if (stopped !== undefined)
+    return { result: "stopped", wave: stopped, why: journal.reasons.get(stopped) ?? "it was taken back", sites };
+  return { result: states.every(([, state]) => state === "passed") ? "done" : "under way", sites };
+}
+
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export class Rollout<Previous> {
@@ -97,11 +132,14 @@ export class Rollout<Previous> {
   /** @throws Error when the journal is of another roll-out, or cannot be written; `signal`'s reason when it was interrupted */
   async run(): Promise<Outcome> {
     const { plan, journal } = this.#options;
-    await journal.begin(plan.id, JSON.stringify([plan.sites.map(({ name }) => name).sort(), plan.waves]));
+    await journal.begin(plan.id, planOf(plan));
     for (const wave of this.waves) {
       const known = journal.waves.get(wave.name);
       if (known === "passed") continue;
-      const why = known === "stopping" || known === "stopped" ? "it was being taken back" : await this.#pass(wave);
+      const why =
+        known === "stopping" || known === "stopped"
+          ? (journal.reasons.get(wave.name) ?? "it was being taken back")
+          : await this.#pass(wave);
       if (why === undefined) continue;
       if (known !== "stopped") await this.#takeBack(wave, why);
       else await this.#each(this.#of("stuck"), (site) => this.#restore(wave, site));
@@ -111,22 +149,7 @@ export class Rollout<Previous> {
     return { result: "done", sites: this.#count() };
   }
 
-  #count(): Outcome["sites"] {
-    const { journal, plan } = this.#options;
-    const sites = {
-      waiting: 0,
-      deploying: 0,
-      deployed: 0,
-      good: 0,
-      bad: 0,
-      away: 0,
-      restoring: 0,
-      restored: 0,
-      stuck: 0,
-    };
-    for (const { name } of plan.sites) sites[journal.sites.get(name)?.state ?? "waiting"] += 1;
-    return sites;
-  }
+  #count = (): Outcome["sites"] => countOf(this.#options.plan, this.#options.journal);
 
   #stateOf = ({ name }: FleetSite): SiteState | undefined => this.#options.journal.sites.get(name)?.state;
 

@@ -1,11 +1,11 @@
 /**
  * How does a roll-out look while it goes on, and when it is over?
  *
- * Pure: text of a given width.
+ * Text is made by pure functions; a terminal has a bar that moves, anything else gets a line for each site that came to an end.
  */
-import type { SiteState } from "./journal.ts";
+import type { Journal, SiteState } from "./journal.ts";
 import type { Outcome } from "./rollout.ts";
-import type { Wave } from "./waves.ts";
+import type { FleetSite, Wave } from "./waves.ts";
 
 export interface Progress {
   wave: Wave;
@@ -44,5 +44,73 @@ export function summary({ result, wave, why, sites }: Outcome): string {
   const rows = (Object.keys(meanings) as (keyof typeof meanings)[]).filter((state) => sites[state] > 0);
   const width = Math.max(0, ...rows.map((state) => String(sites[state]).length));
   const lines = rows.map((state) => `${String(sites[state]).padStart(width)}  ${state.padEnd(9)}  ${meanings[state]}`);
-  return [...lines, result === "done" ? "done" : `stopped at wave ${wave}: ${why}`].join("\n");
+  const end = result === "stopped" ? `stopped at wave ${wave}: ${why}` : result;
+  return [...lines, end].join("\n");
+}
+
+/** `would`: what changes at a site, where it was asked. */
+export function wavesText(waves: readonly Wave[], would: ReadonlyMap<string, string>): string {
+  const lines = waves.flatMap(({ name, sites }) => [
+    `${name}: ${sites.length} ${sites.length === 1 ? "site" : "sites"}`,
+    ...sites
+      .slice(0, would.size > 0 ? undefined : 5)
+      .map((site) => `  ${site.name}${would.has(site.name) ? `: ${would.get(site.name)}` : ""}`),
+    ...(would.size === 0 && sites.length > 5 ? [`  … and ${sites.length - 5} more`] : []),
+  ]);
+  return lines.join("\n");
+}
+
+export interface Status {
+  process?: number;
+  waves: { wave: string; state: string }[];
+  at: { site: string; wave: string; state: string; why?: string; changes?: string }[];
+}
+
+export function statusLines({ process, waves, at }: Status, all: boolean): string[] {
+  const shown = at.filter(({ state }) => all || !["good", "waiting"].includes(state));
+  const width = (of: readonly string[]) => Math.max(0, ...of.map((one) => one.length));
+  const [names, states] = [width(shown.map(({ site }) => site)), width(shown.map(({ state }) => state))];
+  return [
+    ...(process === undefined ? [] : [`process ${process} is at it`]),
+    ...waves.map(({ wave, state }) => `${wave}: ${state}`),
+    ...shown.map(({ site, state, why, changes }) =>
+      `  ${site.padEnd(names)}  ${state.padEnd(states)}  ${why ?? changes ?? ""}`.trimEnd(),
+    ),
+  ];
+}
+
+/** Follows a roll-out. */
+export class Screen {
+  readonly #states = new Map<string, Map<string, SiteState>>();
+  readonly #out: NodeJS.WriteStream;
+  #drawn = false;
+
+  constructor(out: NodeJS.WriteStream, waves: readonly Wave[], journal: Pick<Journal, "sites">) {
+    this.#out = out;
+    for (const { name, sites } of waves) {
+      const known = sites.flatMap((site): [string, SiteState][] => {
+        const state = journal.sites.get(site.name)?.state;
+        return state === undefined ? [] : [[site.name, state]];
+      });
+      this.#states.set(name, new Map(known));
+    }
+  }
+
+  changed = (site: FleetSite, state: SiteState, wave: Wave): void => {
+    const of = this.#states.get(wave.name);
+    of?.set(site.name, state);
+    if (!this.#out.isTTY) {
+      if (over.includes(state) || state === "bad") this.#out.write(`${wave.name}: ${site.name} ${state}\n`);
+      return;
+    }
+    const states = new Map<SiteState, number>();
+    for (const one of of?.values() ?? []) states.set(one, (states.get(one) ?? 0) + 1);
+    this.#out.write(`\r\x1b[K${bar({ wave, states }, 30).slice(0, (this.#out.columns ?? 80) - 1)}`);
+    this.#drawn = true;
+  };
+
+  end(): void {
+    if (this.#drawn) this.#out.write("\n");
+    this.#drawn = false;
+  }
 }

@@ -53,6 +53,8 @@ export class SimulatedFleet implements Driver<string> {
 
   current = (site: FleetSite) => this.#ask(site, () => this.versions.get(site.name) as string);
 
+  preview = async () => "new version";
+
   deploy = (site: FleetSite) =>
     this.#ask(site, () => {
       this.touched.push(site.name);
