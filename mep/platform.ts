@@ -15,6 +15,8 @@ import { authTables } from "./auth/tables.ts";
 import { Commits } from "./commits.ts";
 import { NameService } from "./dns/dns.ts";
 import { noNameService } from "./dns/dns-rules.ts";
+import { operatorRuleRoutes } from "./dns/operator-routes.ts";
+import { OperatorRules, operatorTables } from "./dns/operator-rules.ts";
 import { missingFor } from "./instances/requirements.ts";
 import { Onboarding, onboardingTables } from "./management/onboarding.ts";
 import { Enablement } from "./mp1/enablement.ts";
@@ -39,7 +41,13 @@ import { runtimeOf, runtimeSettings } from "./runtime/site.ts";
 import { MepStore, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
-const migrations: readonly PartMigration[] = [...authTables, ...onboardingTables, ...registryTables, ...ruleTables];
+const migrations: readonly PartMigration[] = [
+  ...authTables,
+  ...onboardingTables,
+  ...registryTables,
+  ...ruleTables,
+  ...operatorTables,
+];
 
 export interface PlatformOptions {
   /** Where apps may be notified. Default: where they can reach by themselves, by what the site says. */
@@ -51,6 +59,8 @@ export class Platform implements Extension {
   readonly notifier: Notifier;
   readonly enablement: Enablement;
   readonly rules: Rules;
+  /** Of the operator. */
+  readonly dnsRules: OperatorRules;
   readonly onboarding: Onboarding;
   /** Absent where site.yaml has no networks for instances. */
   readonly runtime: Runtime | undefined;
@@ -96,10 +106,22 @@ export class Platform implements Extension {
       certificates: mp1?.tls?.clientCa !== undefined,
     });
     if (host.config.mep?.dns) this.#names = new NameService(host);
+    this.dnsRules = new OperatorRules({
+      store,
+      dns: this.#names?.activation ?? noNameService,
+      context: () => host.services.context(),
+      log: host.log,
+    });
     this.rules = this.#rules(store);
     this.onboarding = this.#onboarding(store);
     const access = mp1AccessRoutes(() => mp1 && { url: this.mp1() ?? "", ca: mp1Ca(mp1, host.config) });
-    this.routes.push(managementRuleRoutes(this.rules), ...this.onboarding.routes, this.auth.routes, access);
+    this.routes.push(
+      managementRuleRoutes(this.rules),
+      operatorRuleRoutes(this.dnsRules),
+      ...this.onboarding.routes,
+      this.auth.routes,
+      access,
+    );
   }
 
   /** Also of an app that has registered from elsewhere. */
@@ -139,7 +161,7 @@ export class Platform implements Extension {
       store: new RuleStore(store),
       services,
       dataplane,
-      dns: this.#names?.activation ?? noNameService,
+      dns: this.dnsRules.beneath,
       initial: config.mep?.rules.initial ?? "INACTIVE",
       absent: (id) => {
         const instance = this.onboarding.instances.get(id);
@@ -168,6 +190,7 @@ export class Platform implements Extension {
 
   prepare(): void {
     this.onboarding.prepare();
+    this.dnsRules.prepare();
     this.rules.prepare();
   }
 

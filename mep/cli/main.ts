@@ -6,6 +6,7 @@
 import { api, main, program } from "../../controlplane/cli/main.ts";
 import { appVerb } from "./app.ts";
 import { clientVerb } from "./client.ts";
+import { dnsVerb } from "./dns.ts";
 
 const offramp = program(
   async () => [(await import("../platform.ts")).platformOf],
@@ -16,5 +17,6 @@ const offramp = program(
 );
 appVerb(offramp.command("app"), api);
 clientVerb(offramp.command("client"), api);
+dnsVerb(offramp.command("dns"), api);
 
 process.exitCode = await main(offramp, process.argv);
