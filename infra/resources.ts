@@ -167,6 +167,28 @@ export class MecApp extends CustomResource {
   }
 }
 
+export interface DnsRuleArgs {
+  /** Default: the resource's own name. */
+  name?: Input<string>;
+  /** What phones ask for: `shop.example.com`. */
+  domain: Input<string>;
+  /** IPv4 and IPv6 that they are answered. */
+  addresses: Input<Input<string>[]>;
+  /** Seconds that they may keep the answer; default: 300. */
+  ttl?: Input<number>;
+  /** Default: ACTIVE. */
+  state?: Input<"ACTIVE" | "INACTIVE">;
+}
+
+/** A name that is answered at the site, before apps' rules for it. Imported by its name. Another name is another rule. */
+export class DnsRule extends CustomResource {
+  declare readonly name: Output<string>;
+
+  constructor(name: string, args: DnsRuleArgs, options?: CustomResourceOptions) {
+    super("offramp:index:DnsRule", name, { ...outputs(["name"]), ...args }, options);
+  }
+}
+
 export interface ApplianceArgs {
   /** Also the VM's, and its host name. Default: the resource's own name. */
   name?: Input<string>;

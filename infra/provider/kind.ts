@@ -4,7 +4,7 @@
  * Pulumi's engine asks for each resource: is what is wanted well formed (`check`), make it, read it, change it, remove it. What
  * differs between wanted and had is found for all kinds alike (difference.ts). A kind is a table of these answers.
  */
-import type { Site } from "../site.ts";
+import { type Site, SiteError } from "../site.ts";
 
 export type Properties = Readonly<Record<string, unknown>>;
 
@@ -35,6 +35,13 @@ export interface Found {
   outputs?: Properties;
 }
 
+export interface Created {
+  id: string;
+  outputs?: Properties;
+  /** The site had it already, exactly as it is wanted. */
+  found?: boolean;
+}
+
 export interface Kind {
   /** Behind the last colon of its type token. */
   type: string;
@@ -52,7 +59,7 @@ export interface Kind {
    */
   check(inputs: Properties, name: string): Checked | Promise<Checked>;
   /** Returns its id. @throws SiteError, SiteUnreachableError, and there is none then */
-  create(site: Site, inputs: Properties): Promise<{ id: string; outputs?: Properties }>;
+  create(site: Site, inputs: Properties): Promise<Created>;
   /**
    * Undefined: there is none. @param had inputs that the program gave; empty where it is imported
    * @param state inputs and outputs that were known last
@@ -69,6 +76,20 @@ export interface Kind {
   ): Promise<{ outputs?: Properties }>;
   /** One that is gone is fine. @throws SiteError, SiteUnreachableError */
   remove(site: Site, id: string, had: Properties): Promise<void>;
+}
+
+/**
+ * Makes what may be there from an update that was cut off before the engine could write it down: what the site refuses as taken
+ * is looked at, and is what was wanted if `same` finds it so.
+ */
+export async function made(make: () => Promise<unknown>, same: () => Promise<unknown>): Promise<{ found?: boolean }> {
+  try {
+    await make();
+    return {};
+  } catch (error) {
+    if (error instanceof SiteError && error.status === 409 && (await same()) !== undefined) return { found: true };
+    throw error;
+  }
 }
 
 /** What stands for a value that will be known only when other resources are there (Pulumi's protocol fixes it). */

@@ -81,6 +81,8 @@ class ResourceProvider {
   readonly #version: string;
   /** Absent: the engine has not said, or does not know yet. */
   #site: Site | undefined;
+  /** Which resource is what: two of one program are never the same one. */
+  readonly #created = new Map<string, string>();
 
   constructor({ kinds, version }: ProviderOptions) {
     this.#kinds = new Map(kinds.map((kind) => [kind.type, kind]));
@@ -201,7 +203,11 @@ class ResourceProvider {
       response.setProperties(packed(inputs));
       return response;
     }
-    const { id, outputs } = await kind.create(this.#known(kind), inputs);
+    const { id, outputs, found } = await kind.create(this.#known(kind), inputs);
+    const [key, urn] = [`${kind.type} ${id}`, request.getUrn()];
+    const owner = this.#created.get(key) ?? urn;
+    if (found && owner !== urn) throw new Error(`${key} is there already, as ${owner}: give one of them another name`);
+    this.#created.set(key, urn);
     response.setId(id);
     response.setProperties(packed({ ...inputs, ...outputs }));
     return response;

@@ -13,8 +13,9 @@ import { fileURLToPath } from "node:url";
 import type { OpMap, Stack, UpResult } from "@pulumi/pulumi/automation/index.js";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { AppPackage, MecApp, Provider, TofService } from "../../infra/resources.ts";
+import { AppPackage, DnsRule, type DnsRuleArgs, MecApp, Provider, TofService } from "../../infra/resources.ts";
 import { inNamespace } from "../ebpf/namespace.ts";
+import { fromCore, hexIp, ipv4, marked, other, send, UE, udp, uplink } from "../ebpf/site.ts";
 import { until } from "../lab/netns.ts";
 import { externalAppD, goodPackage } from "../mep/packages/zip.ts";
 import { Victim } from "../mortal.ts";
@@ -36,6 +37,8 @@ interface Wanted {
   services: Record<string, object>;
   /** The app and its package. */
   app?: boolean;
+  /** Names that phones are answered. */
+  names?: Record<string, DnsRuleArgs>;
   /** Runs when the first service is there, before those after it are begun. */
   between?: () => Promise<void>;
   /** Seconds. */
@@ -74,6 +77,7 @@ async function program(): Promise<Record<string, unknown>> {
     const takeOver = wanted.import?.includes(name) ? { import: name } : {};
     before = new TofService(name, args, { provider, ...ready, ...takeOver });
   }
+  for (const [name, args] of Object.entries(wanted.names ?? {})) new DnsRule(name, args, { provider });
   if (!wanted.app) return {};
   const cache = new AppPackage("cache", { archive: join(edge.directory, "cache.zip") }, { provider });
   const app = new MecApp("cache-1", { package: cache.packageId, grace: 0 }, { provider });
@@ -194,6 +198,35 @@ function commandLine(pid: string): string {
     return ""; // ended meanwhile
   }
 }
+
+/** A question for the address of a name (RFC 1035 §4.1), in hexadecimal. */
+const question = (name: string): string => {
+  const labels = name.split(".").map((label) => label.length.toString(16).padStart(2, "0") + marked(label));
+  return `123401000001000000000000${labels.join("")}0000010001`;
+};
+
+test("B2: a name of the program is what the phone gets, in its tunnel; a change and drift likewise", async () => {
+  const shopName = { domain: "shop.example", addresses: ["10.60.0.10"], ttl: 60 };
+  assert.equal(changes(await up({ names: { shop: shopName } })), { create: 1 });
+  // A session that both sides have taught.
+  send("enb0", other("hello"), "sgw0", marked("hello"));
+  send("sgw0", fromCore("welcome"), "enb0", marked("welcome"));
+  const query = uplink(ipv4(UE, "203.0.113.53", 17, udp(5000, 53, question("shop.example"))));
+  /** Waits for a record with this address on the access side. */
+  const answered = (address: string) => send("enb0", query, "enb0", `0004${hexIp(address)}`);
+  answered("10.60.0.10");
+  const moved = { ...shopName, addresses: ["10.60.0.11"] };
+  assert.equal(changes(await up({ names: { shop: moved } })), { update: 1 });
+  answered("10.60.0.11");
+  await edge.must("DELETE", "/api/v1/dns-rules/shop");
+  await stack.refresh({ onOutput });
+  assert.equal(changes(await up({ names: { shop: moved } })), { create: 1 });
+  answered("10.60.0.11");
+  const why = await refusal(up({ names: { shop: { ...moved, addresses: ["10.60.0.11", "nowhere"] } } }));
+  assert.match(why, /addresses.*nowhere/);
+  assert.equal(changes(await up({ names: {} })), { delete: 1 });
+  assert.equal(await edge.must("GET", "/api/v1/dns-rules"), []);
+});
 
 /** The provider's process: it runs in this namespace, and no other test's does. */
 const providers = (): number[] =>

@@ -91,6 +91,16 @@ test("C1: what the site refuses is told in its words, with every field, and noth
   await engine.remove(urn, "www");
 });
 
+test("C1: what an update has made that was cut off is taken up by the next one; what is unlike it is not", async () => {
+  await site.call("POST", "/service", www);
+  assert.is((await engine.create(urn, www)).id, "www");
+  const said = await refusal(engine.create(urnOf("TofService", "again"), www));
+  assert.match(said, /TofService www is there already, as urn:.*::www: give one of them another name/);
+  assert.match(await refusal(engine.create(urn, { ...www, applicationIP: "10.60.0.11" })), /The name is taken/);
+  assert.equal((await site.call("GET", "/service")).body, [www]);
+  await engine.remove(urn, "www");
+});
+
 test("C1: a preview asks nothing of a site, also of one whose address is not known yet", async () => {
   await engine.configure({ api: unknownValue });
   assert.equal((await engine.create(urn, www, true)).state, www);

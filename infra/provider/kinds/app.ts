@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Site, SiteError } from "../../site.ts";
-import { type CheckFailure, type Kind, type Properties, unknownProperties } from "../kind.ts";
+import { type CheckFailure, type Kind, made, type Properties, unknownProperties } from "../kind.ts";
 
 const instancesPath = "/app_lcm/v1/app_instances";
 
@@ -128,10 +128,14 @@ export const app: Kind = {
       appInstanceName: id,
       ...(inputs.description !== undefined && { appInstanceDescription: inputs.description }),
     };
-    await site.change("POST", instancesPath, body, () => look(site, id));
+    const same = async () => {
+      const info = await look(site, id);
+      return info && [info.appDId, info.appPkgId].includes(String(inputs.package)) ? info : undefined;
+    };
+    const had = await made(() => site.change("POST", instancesPath, body, () => look(site, id)), same);
     try {
       const info = await bring(site, id, inputs, false);
-      if (!info["x-offramp"].external || !info["x-offramp"].configured) return { id, outputs: outputsOf(info) };
+      if (!info["x-offramp"].external || !info["x-offramp"].configured) return { id, outputs: outputsOf(info), ...had };
       // One that runs here has its secret from the runtime; to one elsewhere somebody has to bring it.
       const path = `/api/v1/clients/${encodeURIComponent(id)}/secret`;
       const { clientSecret } = await site.change<{ clientSecret: string }>(
@@ -140,9 +144,9 @@ export const app: Kind = {
         undefined,
         async () => undefined,
       );
-      return { id, outputs: { ...outputsOf(info), clientSecret } };
+      return { id, outputs: { ...outputsOf(info), clientSecret }, ...had };
     } catch (error) {
-      if (error instanceof SiteError) await take(site, id, { grace: 0 }).catch(() => undefined);
+      if (error instanceof SiteError && !had.found) await take(site, id, { grace: 0 }).catch(() => undefined);
       throw error;
     }
   },

@@ -60,10 +60,10 @@ async function check(inputs: Properties): Promise<Checked> {
   }
 }
 
-/** One that an earlier attempt has made, whose answer was lost. */
-async function ofContent(site: Site, sha256: string): Promise<Info | undefined> {
+/** One of this content that an earlier attempt has made, whose answer was lost. */
+async function ofContent(site: Site, sha256: string, state: string): Promise<Info | undefined> {
   const all = (await site.get<Info[]>(packagesPath)) ?? [];
-  return all.find(({ checksum, onboardingState }) => checksum?.hash === sha256 && onboardingState === "CREATED");
+  return all.find(({ checksum, onboardingState }) => checksum?.hash === sha256 && onboardingState === state);
 }
 
 export const appPackage: Kind = {
@@ -79,7 +79,7 @@ export const appPackage: Kind = {
       appPkgVersion: "1",
       checksum: { algorithm: "SHA-256", hash },
     };
-    const { id } = await site.change<Info>("POST", packagesPath, body, () => ofContent(site, hash));
+    const { id } = await site.change<Info>("POST", packagesPath, body, () => ofContent(site, hash, "CREATED"));
     const info = async () => {
       const one = await site.get<Info>(at(id));
       return one?.onboardingState === "ONBOARDED" ? one : undefined;
@@ -88,8 +88,11 @@ export const appPackage: Kind = {
       await site.upload(`${at(id)}/package_content`, String(archive), info);
     } catch (error) {
       // What was refused leaves nothing behind; what nobody answered may have been done.
-      if (error instanceof SiteError) await site.change("DELETE", at(id), undefined, async () => true);
-      throw error;
+      if (!(error instanceof SiteError)) throw error;
+      await site.change("DELETE", at(id), undefined, async () => true);
+      const there = await ofContent(site, hash, "ONBOARDED");
+      if (!there) throw error;
+      return { id: there.id, outputs: outputsOf(there), found: true };
     }
     const one = await info();
     if (!one) throw new Error(`package ${id} was uploaded, but is not onboarded`);

@@ -6,7 +6,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Site } from "../../site.ts";
-import { type CheckFailure, type Kind, type Properties, unknownProperties } from "../kind.ts";
+import { type CheckFailure, type Kind, made, type Properties, unknownProperties } from "../kind.ts";
 
 const firstForm = ["serviceIP", "applicationIP"];
 const known = ["name", ...firstForm, "appInitiated", "rules", "chain", "mirror", "rate", "health"];
@@ -42,8 +42,8 @@ export const service: Kind = {
   },
 
   async create(site, inputs) {
-    await site.change("POST", "/service", inputs, same(site, inputs));
-    return { id: String(inputs.name) };
+    const post = () => site.change("POST", "/service", inputs, same(site, inputs));
+    return { id: String(inputs.name), ...(await made(post, same(site, inputs))) };
   },
 
   async read(site, id) {
