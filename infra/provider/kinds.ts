@@ -10,4 +10,4 @@ import { appPackage } from "./kinds/package.ts";
 import { service } from "./kinds/service.ts";
 import { siteConfiguration } from "./kinds/site-configuration.ts";
 
-export const kinds: readonly Kind[] = [service, appPackage, app, dnsRule, siteConfiguration, appliance];
+export const kinds: readonly Kind[] = [service, appPackage, app, dnsRule, siteConfiguration, applianceKeys, appliance];
