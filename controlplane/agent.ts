@@ -20,7 +20,7 @@ import { Functions } from "./chains/functions.ts";
 import type { SiteConfig } from "./config/site.ts";
 import { Dataplanes, type Reloaded } from "./dataplanes/dataplanes.ts";
 import { Problem } from "./errors.ts";
-import type { MakeExtension } from "./extension.ts";
+import type { Extension, MakeExtension } from "./extension.ts";
 import { EchoSocket } from "./health/echo-socket.ts";
 import { EndpointHealth } from "./health/endpoints.ts";
 import { probeWith } from "./health/probes.ts";
@@ -155,12 +155,15 @@ export class Agent {
     const deployed = new DeployedCheck(services, dataplane);
     const runtime =
       slow && new SessionsRuntime({ dataplane, slow, warn: (message) => log.warn({ part: "sessions" }, message) });
+    let extensions: Extension[] = [];
+    const without = () => extensions.flatMap((one) => one.missing?.() ?? []);
     const metrics = new Metrics({
       dataplane,
       serviceName: (index) => services.nameOf(index),
       serviceCount: () => services.list().length,
       functions: () => functions.states(),
       ready: () => this.#missing.size === 0,
+      missing: without,
       differences: () => deployed.found,
       limits,
       health: () => health.views(),
@@ -178,7 +181,7 @@ export class Agent {
     );
 
     const host = { config, site: () => dataplanes.config, services, dataplane, events, metrics, audit, log, version };
-    const extensions = (this.#options.extensions ?? []).map((make) => make(host));
+    extensions = (this.#options.extensions ?? []).map((make) => make(host));
 
     await dataplane.start();
     this.#undo.push(() => dataplane.stop());
@@ -217,7 +220,7 @@ export class Agent {
 
     const missing = () => [...this.#missing];
     const reload = () => this.reload();
-    const site = this.#siteChanges(dataplanes, services, () => extensions.flatMap((one) => one.missing?.() ?? []));
+    const site = this.#siteChanges(dataplanes, services, without);
     const context: ApiContext = {
       services,
       sets,
@@ -233,6 +236,7 @@ export class Agent {
       users: store.users,
       audit,
       missing,
+      without,
       log,
       version,
       extensions: extensions.flatMap(({ routes }) => routes),

@@ -10,6 +10,7 @@ import type { Routes } from "../controlplane/api/context.ts";
 import type { MepConfig } from "../controlplane/config/site.ts";
 import { messageOf } from "../controlplane/errors.ts";
 import type { Extension, Host } from "../controlplane/extension.ts";
+import { noNames } from "../dataplane/steering.ts";
 import { Auth, ratesOf } from "./auth/auth.ts";
 import { authTables } from "./auth/tables.ts";
 import { Commits } from "./commits.ts";
@@ -17,6 +18,7 @@ import { NameService } from "./dns/dns.ts";
 import { noNameService } from "./dns/dns-rules.ts";
 import { operatorRuleRoutes } from "./dns/operator-routes.ts";
 import { OperatorRules, operatorTables } from "./dns/operator-rules.ts";
+import { Eventually } from "./eventually.ts";
 import { missingFor } from "./instances/requirements.ts";
 import { Onboarding, onboardingTables } from "./management/onboarding.ts";
 import { Enablement } from "./mp1/enablement.ts";
@@ -68,11 +70,19 @@ export class Platform implements Extension {
   readonly #host: Host;
   readonly #names: NameService | undefined;
   #server: Mp1Server | undefined;
+  /** What the machine may lack for a while. */
+  readonly #instancesUp: Eventually;
+  readonly #mp1Up: Eventually;
+  #partsUp = false;
   /** What `stop` has to undo, last first. */
   readonly #undo: (() => void | Promise<void>)[] = [];
 
   constructor(host: Host, { reach }: PlatformOptions = {}) {
     this.#host = host;
+    const without = (what: string) => (error: unknown) =>
+      host.log.error({ err: error }, `the MEC platform is without ${what}, and goes on trying: ${messageOf(error)}`);
+    this.#instancesUp = new Eventually(() => this.#openRuntime(), without("instances that run here"));
+    this.#mp1Up = new Eventually(() => this.#listen(), without("Mp1"));
     const store = new MepStore(host.config.stateDir, migrations);
     this.#undo.push(() => store.close());
     this.runtime = runtimeOf(
@@ -195,10 +205,9 @@ export class Platform implements Extension {
   }
 
   async start(): Promise<void> {
-    if (this.runtime) {
-      await this.runtime.open();
-      this.#undo.push(() => this.runtime?.close());
-    }
+    // Constructed in this order, so that what is under way ends before what it works with.
+    this.#undo.push(() => this.#instancesUp.stop());
+    await this.#instancesUp.begin();
     await this.auth.start();
     this.enablement.start();
     if (this.#names) {
@@ -206,10 +215,35 @@ export class Platform implements Extension {
       this.#undo.push(() => this.#names?.stop());
     }
     await this.rules.start();
+    this.#partsUp = true;
+    if (this.#instancesUp.done) this.#takeUpInstances();
+    this.#undo.push(() => this.#mp1Up.stop());
+    await this.#mp1Up.begin();
+    this.#host.log.info({ mp1: this.mp1(), missing: this.missing() }, "the MEC platform is up");
+  }
+
+  /** What an earlier agent left running is adopted. @throws RuntimeError what the machine lacks */
+  async #openRuntime(): Promise<void> {
+    const { runtime } = this;
+    if (runtime) {
+      await runtime.open();
+      this.#undo.push(() => runtime.close());
+    }
+    if (this.#partsUp) this.#takeUpInstances();
+  }
+
+  #takeUpInstances(): void {
     this.#undo.push(() => this.onboarding.stop());
     this.onboarding.start();
-    await this.#listen();
-    this.#host.log.info({ mp1: this.mp1() }, "the MEC platform is up");
+  }
+
+  missing(): string[] {
+    const { mp1, dns } = this.#host.config.mep as MepConfig;
+    return [
+      ...(mp1 && !this.#mp1Up.done ? ["mep.mp1"] : []),
+      ...(dns && !this.#names?.up ? ["mep.dns"] : []),
+      ...(this.runtime && !this.#instancesUp.done ? ["mep.apps"] : []),
+    ];
   }
 
   async #listen(): Promise<void> {
@@ -225,12 +259,13 @@ export class Platform implements Extension {
     ruleRoutes(server, this.rules);
     websocketRoute(server.app, this.notifier.sockets, authority);
     await server.app.ready();
-    this.#undo.push(() => server.app.close());
     try {
       await server.app.listen({ host: mp1.host, port: mp1.port });
     } catch (error) {
+      await server.app.close();
       throw new Error(`Mp1 cannot listen where mep.mp1.listen says: ${messageOf(error)}`);
     }
+    this.#undo.push(() => server.app.close());
     this.#server = server;
   }
 
@@ -250,6 +285,18 @@ export class Platform implements Extension {
   }
 }
 
-/** Nothing where site.yaml has no section `mep`. */
-export const platformOf = (host: Host): Extension =>
-  host.config.mep ? new Platform(host) : { routes: [], start: async () => undefined, stop: async () => undefined };
+/**
+ * Nothing where site.yaml has no section `mep`. Where the platform's own files cannot be used, it says so, and the site is without
+ * it until a restart: the traffic offloading function is not.
+ */
+export function platformOf(host: Host): Extension {
+  const nothing = { routes: [], start: async () => undefined, stop: async () => undefined };
+  if (!host.config.mep) return nothing;
+  try {
+    return new Platform(host);
+  } catch (error) {
+    host.log.error({ err: error }, `this site is without its MEC platform until a restart: ${messageOf(error)}`);
+    // Nobody would answer the names that an earlier run has left.
+    return { ...nothing, prepare: () => host.dataplane.setNames(noNames), missing: () => ["mep"] };
+  }
+}

@@ -42,6 +42,8 @@ export interface ApiContext {
   capture?: Pick<SlowPath, "capture">;
   /** What is still missing; empty when ready. */
   missing(): string[];
+  /** Members of site.yaml that the site is without for the moment, ready all the same: `mep.dns`. */
+  without?(): string[];
   log: Logger;
   version: string;
   /** Routes of what is built on top. */

@@ -7,7 +7,7 @@ import * as schemas from "./schemas.ts";
 
 const tags = ["Health"];
 
-export const healthRoutes: Routes = (app, { missing, metrics, version }) => {
+export const healthRoutes: Routes = (app, { missing, without, metrics, version }) => {
   app.get("/healthz", { schema: { tags, summary: "The process answers", querystring: schemas.nothing } }, () => ({
     status: "ok",
     version,
@@ -19,7 +19,8 @@ export const healthRoutes: Routes = (app, { missing, metrics, version }) => {
     () => {
       const lacking = missing();
       if (lacking.length > 0) throw new Problem("not-ready", `not ready yet: ${lacking.join(", ")}`);
-      return { status: "ready", version };
+      const lost = without?.() ?? [];
+      return { status: "ready", version, ...(lost.length > 0 && { without: lost }) };
     },
   );
 

@@ -30,8 +30,9 @@ export function statusVerb(command: Command): void {
     const client = new Client(options);
     const health = await client.get<{ version: string }>("/healthz");
     let missing: string | undefined;
+    let without: string[] | undefined;
     try {
-      await client.get("/readyz");
+      ({ without } = await client.get<{ without?: string[] }>("/readyz"));
     } catch (error) {
       if (!(error instanceof CliError) || !error.problem) throw error;
       missing = error.problem.detail ?? error.problem.title;
@@ -44,6 +45,7 @@ export function statusVerb(command: Command): void {
     const status: StatusView = {
       ready: missing === undefined,
       ...(missing !== undefined && { missing }),
+      ...(without && { without }),
       version: health.version,
       dataplanes,
       services: services.length,

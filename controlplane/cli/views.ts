@@ -32,6 +32,8 @@ export interface SessionsView {
 export interface StatusView {
   ready: boolean;
   missing?: string;
+  /** Members of site.yaml that the site is without for the moment. */
+  without?: string[];
   version: string;
   dataplanes: (DataplaneStatus & { configuredMode: string })[];
   services: number;
@@ -72,9 +74,18 @@ export function sessionLines({ total, offset, sessions }: SessionsView): string[
   return total === 0 ? ["no sessions"] : [...table(head, rows), ...shown];
 }
 
-export function statusLines({ ready, missing, version, dataplanes, services, counters }: StatusView): string[] {
+export function statusLines({
+  ready,
+  missing,
+  without,
+  version,
+  dataplanes,
+  services,
+  counters,
+}: StatusView): string[] {
   const lines = [
     `offramp ${version}: ${ready ? "ready" : `not ready${missing ? ` (${missing})` : ""}`}, ${plural(services, "service")}`,
+    ...(without ? [`without ${without.join(", ")}: the log says why`] : []),
   ];
   for (const { name, plugin, mode, configuredMode, ports, programs, adopted, sessions, flows } of dataplanes) {
     const set = mode === configuredMode ? "" : `, site.yaml says ${configuredMode}`;

@@ -17,6 +17,8 @@ export interface MetricsSources {
   /** Of chains. */
   functions?: () => { state: "up" | "down" }[];
   ready: () => boolean;
+  /** Members of site.yaml that the site is without at the moment. */
+  missing?: () => string[];
   /** Where the data plane does not hold what was applied, at the last look. */
   differences?: () => number | undefined;
   limits: Limits;
@@ -72,6 +74,22 @@ export class Metrics {
     this.#dataplanes(registers);
     this.#runtime(registers);
     this.#audit(registers);
+    this.#missing(registers);
+  }
+
+  #missing(registers: Registry[]): void {
+    const { missing } = this.sources;
+    if (!missing) return;
+    new Gauge({
+      name: "offramp_missing",
+      help: "1 for each member of site.yaml that the site is without at the moment: mep.dns is a name server that does not answer",
+      labelNames: ["member"],
+      registers,
+      collect() {
+        this.reset();
+        for (const member of missing()) this.set({ member }, 1);
+      },
+    });
   }
 
   #audit(registers: Registry[]): void {

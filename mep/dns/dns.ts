@@ -61,6 +61,11 @@ export class NameService {
     this.#rules = new DnsRules({ server: this.#server, services, target });
   }
 
+  /** It answers. */
+  get up(): boolean {
+    return this.#server.up;
+  }
+
   /** Whoever keeps DNS rules says here which are active. */
   get activation(): DnsActivation {
     return this.#rules;
