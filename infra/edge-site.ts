@@ -5,7 +5,8 @@
  *     ├ Appliance paris          VM, networks and first configuration, in the place that the program says
  *     ├ Provider paris           all below is asked of the API of that appliance
  *     ├ TofService paris-www     services: { www: { … } }
- *     └ AppPackage paris-cache, MecApp paris-cache     apps: { cache: { … } }
+ *     ├ AppPackage paris-cache, MecApp paris-cache     apps: { cache: { … } }
+ *     └ DnsRule paris-shop       dns: { shop: { … } }
  *
  * What is decided is decided in pure functions (`documentOf`, appliance/); here it is made. Children are called by the site and by
  * the key that the program gives: other options, or other things beside them, never rename one.
@@ -27,6 +28,8 @@ import {
   Appliance,
   ApplianceKeys,
   AppPackage,
+  DnsRule,
+  type DnsRuleArgs,
   MecApp,
   type MecAppArgs,
   Provider,
@@ -70,6 +73,8 @@ export interface EdgeSiteArgs {
   services?: Readonly<Record<string, Omit<TofServiceArgs, "name">>>;
   /** By the id of the instance. */
   apps?: Readonly<Record<string, EdgeApp>>;
+  /** Names that phones are answered at the site, by the rule's name. */
+  dns?: Readonly<Record<string, Omit<DnsRuleArgs, "name">>>;
 }
 
 /** `site.yaml` with what `networks` decides, where it says nothing else. @throws InputPropertyError naming a member of `networks` */
@@ -97,7 +102,7 @@ function inside<T>(path: string, decide: () => T): T {
 
 const known = [
   ...["place", "image", "configuration", "networks", "memory", "vcpus", "adapters", "management", "sshKeys", "token"],
-  ...["patience", "services", "apps"],
+  ...["patience", "services", "apps", "dns"],
 ];
 
 function problemsOf(name: string, args: EdgeSiteArgs): Problem[] {
@@ -182,7 +187,7 @@ export class EdgeSite extends pulumi.ComponentResource {
   }
 
   /** What is at the site. With the VM it is gone, too: nobody has to be asked for it. */
-  #fill(name: string, { services = {}, apps = {} }: EdgeSiteArgs): void {
+  #fill(name: string, { services = {}, apps = {}, dns = {} }: EdgeSiteArgs): void {
     const options = { parent: this, provider: this.provider, deletedWith: this.appliance };
     for (const [key, service] of Object.entries(services)) {
       new TofService(`${name}-${key}`, { name: key, ...service }, options);
@@ -191,5 +196,6 @@ export class EdgeSite extends pulumi.ComponentResource {
       const { packageId } = new AppPackage(`${name}-${key}`, { archive, sha256 }, options);
       new MecApp(`${name}-${key}`, { instanceId: key, package: packageId, ...app }, options);
     }
+    for (const [key, rule] of Object.entries(dns)) new DnsRule(`${name}-${key}`, { name: key, ...rule }, options);
   }
 }

@@ -47,7 +47,7 @@ export interface Problem {
   reason: string;
 }
 
-const label = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i;
+const label = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const mac = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
 const sshKey = /^(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?$/;
 /** The least that nobody finds by trying. */
@@ -130,7 +130,7 @@ export function managementProblems(management: unknown, path = "management"): Pr
 
 export function hostnameProblems(hostname: unknown, path = "hostname"): Problem[] {
   if (typeof hostname === "string" && label.test(hostname)) return [];
-  return [{ path, reason: "must be one label of a DNS name: letters, digits, hyphens, at most 63" }];
+  return [{ path, reason: "must be one label of a DNS name: small letters, digits, hyphens, at most 63" }];
 }
 
 export function sshKeyProblems(keys: unknown, path = "sshAuthorizedKeys"): Problem[] {

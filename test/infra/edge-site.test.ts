@@ -87,6 +87,7 @@ const local = (): EdgeSiteArgs => ({
   networks: { base: "10.64.0.0/10", number: 5 },
   services: { www: { serviceIP: "203.0.113.80", applicationIP: "10.64.20.10" } },
   apps: { cache: { archive: "cache.zip", running: false } },
+  dns: { shop: { domain: "shop.example.com", addresses: ["203.0.113.80"] } },
 });
 
 test("C1: a site is an appliance, and what is at it is asked of that appliance", async () => {
@@ -96,12 +97,13 @@ test("C1: a site is an appliance, and what is at it is asked of that appliance",
     [
       "offramp:index:AppPackage paris-cache",
       "offramp:index:Appliance paris",
+      "offramp:index:DnsRule paris-shop",
       "offramp:index:MecApp paris-cache",
       "offramp:index:TofService paris-www",
       "pulumi:providers:offramp paris",
     ],
   );
-  const [, appliance, app, service, provider] = asked;
+  const [, appliance, , app, service, provider] = asked;
   assert.equal(appliance?.inputs.configuration, {
     ...configuration,
     apps: { interface: "apps0", address: "10.64.20.1/24" },

@@ -28,9 +28,12 @@ import {
   tlsProblems,
   tokenProblems,
 } from "../../appliance/user-data.ts";
-import { configure } from "../../configure.ts";
+import { configurationOf, configure, whole } from "../../configure.ts";
 import { Site, type SiteAccess } from "../../site.ts";
 import { type Checked, type Kind, type Properties, unknownProperties, unknownValue } from "../kind.ts";
+import { said } from "./site-configuration.ts";
+
+type Configuration = Machine["userData"]["site"];
 
 /** Inputs with what was left out filled in. */
 interface Wanted {
@@ -39,7 +42,7 @@ interface Wanted {
   image?: { path?: string; url?: string; sha256: string };
   memory: number;
   vcpus: number;
-  configuration: Machine["userData"]["site"];
+  configuration: Configuration;
   adapters: Adapters;
   management: Management;
   sshKeys: readonly string[];
@@ -144,14 +147,22 @@ const accessOf = (state: Properties, api = String(state.api)): SiteAccess => ({
   ...(state.ca !== undefined && { ca: String(state.ca), serverName: String(state.serverName) }),
 });
 
-/** Asks something of the appliance once, without patience. */
-async function once<T>(access: SiteAccess, use: (site: Site) => Promise<T>): Promise<T> {
-  const site = new Site({ ...access, patience: 0 });
+async function asking<T>(access: SiteAccess, use: (site: Site) => Promise<T>): Promise<T> {
+  const site = new Site(access);
   try {
     return await use(site);
   } finally {
     await site.close();
   }
+}
+
+/** Asks something of the appliance once, without patience. */
+const once = <T>(access: SiteAccess, use: (site: Site) => Promise<T>) => asking({ ...access, patience: 0 }, use);
+
+/** As the program said it, where the site has the same; else as it would have to be said to get what the site has. */
+async function documentAt(access: SiteAccess, had: Configuration): Promise<Configuration> {
+  const now = await asking({ ...access, patience: 5_000 }, configurationOf);
+  return isDeepStrictEqual(whole(had, now), now.site) ? had : said(now, had);
 }
 
 /** Resolves when it is ready and takes the token. @throws Error with the last lines of its console */
@@ -209,6 +220,8 @@ async function create(inputs: Properties): Promise<{ id: string; outputs: Proper
   const where = await place.create({ name, image, memory, vcpus, adapters, management, userData });
   try {
     await ready(place, accessOf(secrets, where.api), patience);
+    // The seed of one that others have made may be an older one.
+    if ("provided" in given.place) await put(accessOf(secrets, where.api), configuration);
     await place.keep({ inputs, secrets });
     if (!given.running) await place.stop();
   } catch (error) {
@@ -217,6 +230,13 @@ async function create(inputs: Properties): Promise<{ id: string; outputs: Proper
   }
   return { id: name, outputs: { ...outputsOf(where), ...secrets } };
 }
+
+/** Nothing, where the site has it already. */
+const put = (access: SiteAccess, document: Configuration) =>
+  asking(access, async (site) => {
+    const now = await configurationOf(site);
+    if (!isDeepStrictEqual(whole(document, now), now.site)) await configure(site, document);
+  });
 
 async function update(wanted: Properties, had: Properties, state: Properties): Promise<Properties> {
   const { memory, vcpus, running, patience, configuration } = wantedOf(wanted);
@@ -230,13 +250,8 @@ async function update(wanted: Properties, had: Properties, state: Properties): P
   const where = await place.start({ memory, vcpus });
   await ready(place, accessOf(state, where.api), patience);
   if (!configured) {
-    const site = new Site(accessOf(state, where.api));
-    try {
-      await configure(site, configuration);
-      await ready(place, accessOf(state, where.api), patience);
-    } finally {
-      await site.close();
-    }
+    await put(accessOf(state, where.api), configuration);
+    await ready(place, accessOf(state, where.api), patience);
   }
   const { identity, token, ca, privateKey, serverName, fingerprint } = state;
   await place.keep({ inputs: wanted, secrets: { identity, token, ca, privateKey, serverName, fingerprint } });
@@ -261,7 +276,7 @@ export const appliance: Kind = {
 
   create: (_, inputs) => create(inputs),
 
-  async read(_, id, had) {
+  async read(_, id, had, state) {
     if (had.place === undefined) {
       const { name, place } = placeIn(id);
       const found = await placeOf(place, { name, adapters: {} }).read();
@@ -274,7 +289,14 @@ export const appliance: Kind = {
       };
     }
     const found = await placed(had).read();
-    return found && { inputs: { ...had, running: found.running, ...found.size }, outputs: outputsOf(found.where) };
+    if (!found) return undefined;
+    const { configuration } = wantedOf(had);
+    // One that does not answer now is as it was, for all that is known.
+    const document = found.running
+      ? await documentAt(accessOf(state, found.where.api), configuration).catch(() => configuration)
+      : configuration;
+    const inputs = { ...had, configuration: document, running: found.running, ...found.size };
+    return { inputs, outputs: outputsOf(found.where) };
   },
 
   async update(_, _id, inputs, had, state) {

@@ -34,7 +34,7 @@ function failuresOf(inputs: Properties): CheckFailure[] {
 const documentOf = ({ configuration }: Properties) => configuration as SiteDocument;
 
 /** As a program would say it that says as much as this one did. */
-function said({ site, secrets }: Configured, had: SiteDocument | undefined): SiteDocument {
+export function said({ site, secrets }: Configured, had: SiteDocument | undefined): SiteDocument {
   const { api, ...rest } = site;
   const { stateDir, ...named } = site.site;
   const token = secrets.includes("api.token") ? had?.api?.token : undefined;
