@@ -1,12 +1,21 @@
 /**
  * How is podman asked?
  *
- * Storage, state and settings of our own, so that nobody's containers meet: runc (crun refuses hybrid control groups), no
- * systemd, no events. A unit is a container too, whose root holds links into /usr and nothing else of the appliance. Its
- * monitor, conmon, belongs to no agent: instances outlive it.
+ * Storage, state and settings of our own, so that nobody's containers meet: runc, or where there is none crun (which refuses
+ * hybrid control groups), no systemd, no events. A unit is a container too, whose root holds links into /usr and nothing else of
+ * the appliance. Its monitor, conmon, belongs to no agent: instances outlive it.
  */
 import { createHash } from "node:crypto";
-import { chmodSync, createReadStream, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run } from "../../dataplane/ebpf/command.ts";
@@ -24,11 +33,11 @@ export interface PodmanPlaces {
 }
 
 /** Beside the limits of each instance; without them runc asks for more than a service without CAP_SYS_RESOURCE may give. */
-const settings = `[containers]
+const settings = (oci: string): string => `[containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 log_driver = "k8s-file"
 [engine]
-runtime = "runc"
+runtime = "${oci}"
 cgroup_manager = "cgroupfs"
 events_logger = "none"
 lock_type = "file"
@@ -142,7 +151,9 @@ export class Podman {
     const { storage, running, settings: file } = this.#places;
     mkdirSync(storage, { recursive: true, mode: 0o700 });
     mkdirSync(running, { recursive: true, mode: 0o700 });
-    writeFileSync(file, settings);
+    const places = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin"];
+    const oci = places.some((folder) => existsSync(join(folder, "runc"))) ? "runc" : "crun";
+    writeFileSync(file, settings(oci));
   }
 
   /** @throws DataplaneError with what podman said; RuntimeError where there is none */
@@ -155,7 +166,9 @@ export class Podman {
     } catch (error) {
       const [missing] = /env: 'podman': .*/.exec((error as Error).message) ?? [];
       if (missing === undefined) throw error;
-      throw new RuntimeError(`instances need podman: ${missing}: install the Debian packages podman and runc`);
+      throw new RuntimeError(
+        `instances need podman: ${missing}: install the Debian packages podman and runc (or crun)`,
+      );
     }
   }
 
