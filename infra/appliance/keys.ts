@@ -14,14 +14,19 @@ import type { Tls } from "./user-data.ts";
 /** Of the API's admin. */
 export const makeToken = (): string => `ofr_${randomBytes(32).toString("base64url")}`;
 
-/** @param hostname the name in the certificate @throws CommandError where openssl is missing */
-export async function makeCertificate(hostname: string): Promise<Tls> {
+/**
+ * @param hostname the name in the certificate
+ * @param addresses by which it can be reached, as far as they are known before it is there
+ * @throws CommandError where openssl is missing
+ */
+export async function makeCertificate(hostname: string, addresses: readonly string[] = []): Promise<Tls> {
   // The key never is in a file that others may read.
   const folder = mkdtempSync(join(tmpdir(), "offramp-keys-"));
   const [keyPath, certPath] = [join(folder, "key"), join(folder, "cert")];
   try {
     const kind = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650"];
-    const names = ["-subj", `/CN=${hostname}`, "-addext", `subjectAltName=DNS:${hostname}`];
+    const alternatives = [`DNS:${hostname}`, ...addresses.map((address) => `IP:${address}`)];
+    const names = ["-subj", `/CN=${hostname}`, "-addext", `subjectAltName=${alternatives.join(",")}`];
     await run("openssl", [...kind, ...names, "-keyout", keyPath, "-out", certPath], { limit: 60_000 });
     return { cert: readFileSync(certPath, "utf8"), key: readFileSync(keyPath, "utf8") };
   } finally {

@@ -194,11 +194,17 @@ const outputsOf = ({ api, ssh }: Where): Properties => ({
   ...(ssh !== undefined && { ssh }),
 });
 
+/** Those of the API that are known before the VM is there. */
+function addressesOf({ place, management }: Wanted): string[] {
+  if ("qemu" in place) return ["127.0.0.1"];
+  return "address" in management ? [management.address.split("/")[0] ?? ""] : [];
+}
+
 async function create(inputs: Properties): Promise<{ id: string; outputs: Properties }> {
   const { name, configuration, management, adapters, sshKeys, patience, image, memory, vcpus, ...given } =
     wantedOf(inputs);
   const token = given.token ?? makeToken();
-  const tls = given.tls ?? (await makeCertificate(name));
+  const tls = given.tls ?? (await makeCertificate(name, addressesOf(wantedOf(inputs))));
   const secrets = {
     identity: randomUUID(),
     token,
