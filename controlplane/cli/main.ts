@@ -20,6 +20,7 @@ import { CliError, defaultApi } from "./client.ts";
 import { dataplaneVerb, reloadVerb } from "./dataplane.ts";
 import { elsewhere } from "./elsewhere.ts";
 import { healthVerb } from "./endpoints.ts";
+import { firstbootVerb } from "./firstboot.ts";
 import { monitorVerb } from "./monitor.ts";
 import { siteVerb } from "./site.ts";
 import { traceVerb } from "./trace.ts";
@@ -70,6 +71,7 @@ export function program(
       print(done, () => [`${done.site}: down${done.unwired ? ", unwired" : "; the bridge carries the wire"}`], options);
     });
   checkVerb(offramp);
+  firstbootVerb(offramp);
   statusVerb(api(offramp.command("status")));
   sessionsVerb(api(offramp.command("sessions")));
   serviceVerb(offramp.command("service"), api);

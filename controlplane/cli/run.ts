@@ -18,6 +18,7 @@ import { release } from "../store/lock.ts";
 import { beginAgain } from "./again.ts";
 import { CliError } from "./client.ts";
 import { startGuard } from "./guard-process.ts";
+import { serviceManager } from "./service-manager.ts";
 
 export interface RunOptions {
   config: string;
@@ -28,6 +29,7 @@ export async function run(
   { config: path, logLevel = "info" }: RunOptions,
   extensions: readonly MakeExtension[] = [],
 ): Promise<void> {
+  const manager = serviceManager(process.env);
   const log = pino({ name: "offramp", level: logLevel }, pino.destination({ dest: 2, sync: true }));
   const yaml = existsSync(path) ? new SiteYaml(path) : undefined;
   const said = yaml && beginStart(yaml);
@@ -57,6 +59,7 @@ export async function run(
       if (stopping) process.exit(1);
       stopping = true;
       log.info({ signal }, "stopping; offloaded traffic goes on");
+      manager.tell("STOPPING=1");
       end(false);
     });
   }
@@ -75,6 +78,7 @@ export async function run(
     if (!trial || !yaml?.takeBack(trial)) return;
     log.error({ revision: trial.revision, back: trial.back }, `configuration ${why}: back to the one before`);
     release(config.stateDir);
+    manager.end();
     beginAgain();
   };
   const trial = yaml?.trial();
@@ -88,8 +92,11 @@ export async function run(
   } finally {
     clearTimeout(late);
   }
+  manager.tell("READY=1", `STATUS=site ${config.name}`);
+  manager.alive();
   const again = await ended;
   if (again) log.info("beginning again, with site.yaml as it is now");
   await agent.stop();
+  manager.end();
   if (again && !stopping) beginAgain();
 }

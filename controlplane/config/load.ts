@@ -78,8 +78,8 @@ function locate(document: Document, lines: LineCounter, path: Path, key: boolean
 }
 
 /** The part of the schema that speaks about a path. */
-function schemaAt(path: Path): Record<string, unknown> | undefined {
-  let schema: unknown = siteSchema;
+function schemaAt(whole: TSchema, path: Path): Record<string, unknown> | undefined {
+  let schema: unknown = whole;
   for (const part of path) {
     const { properties, items } = (schema ?? {}) as { properties?: Record<string, TSchema>; items?: TSchema };
     schema = /^\d+$/.test(String(part)) && items ? items : properties?.[String(part)];
@@ -106,6 +106,7 @@ const kinds: Record<string, string> = {
 
 /** A pattern says nothing to a reader; this says it in words. */
 function patternMessage(schema: Record<string, unknown> | undefined): string {
+  if (typeof schema?.says === "string") return `must be ${schema.says}`;
   const pattern = String(schema?.pattern ?? "");
   if (pattern.endsWith("(ms|s|m|h)$")) return "must be a duration such as 200ms, 300s, 5m or 1h";
   if (pattern.includes("{1,15}"))
@@ -116,11 +117,12 @@ function patternMessage(schema: Record<string, unknown> | undefined): string {
   return `must match ${pattern}`;
 }
 
-function schemaErrors(value: unknown): Finding[] {
+/** What a schema has against a value. Patterns may carry `says`: what they ask for, in words. */
+export function schemaErrors(whole: TSchema, value: unknown): Finding[] {
   const found: Finding[] = [];
-  for (const error of Value.Errors(siteSchema, value)) {
+  for (const error of Value.Errors(whole, value)) {
     const path = withIndexes(pointer(error.instancePath), value);
-    const schema = schemaAt(path);
+    const schema = schemaAt(whole, path);
     const params = error.params as Record<string, unknown>;
     const say = (message: string) => found.push({ path, message });
     switch (error.keyword) {
@@ -167,7 +169,7 @@ function schemaErrors(value: unknown): Finding[] {
 
 /** Everything that is wrong with the value of a `site.yaml`. */
 export function findings(value: object): Finding[] {
-  const fromSchema = schemaErrors(value);
+  const fromSchema = schemaErrors(siteSchema, value);
   const broken = fromSchema.map(({ path }) => formatPath(path));
   const fromChecks = check(value as SiteFile).filter(({ path }) => !broken.includes(formatPath(path)));
   return [...fromSchema, ...fromChecks];
@@ -178,8 +180,13 @@ export interface LoadOptions {
   file?: string;
 }
 
-/** @throws ConfigurationError with all errors */
-export function parseSite(text: string, { file = "site.yaml" }: LoadOptions = {}): SiteConfig {
+/**
+ * The value of a YAML document that `judge` finds nothing wrong with.
+ *
+ * @param holds what it must hold, in words, for one that is empty
+ * @throws ConfigurationError with all errors, each with its place
+ */
+export function parseChecked(text: string, file: string, holds: string, judge: (value: object) => Finding[]): object {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   const errors: ConfigError[] = [];
@@ -197,16 +204,21 @@ export function parseSite(text: string, { file = "site.yaml" }: LoadOptions = {}
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     const place = locate(document, lines, [], false);
-    throw new ConfigurationError(file, [{ ...place, path: "", message: "must hold settings: site, dataplanes, …" }]);
+    throw new ConfigurationError(file, [{ ...place, path: "", message: `must hold settings: ${holds}` }]);
   }
-  for (const { path, key, message } of findings(value)) {
+  for (const { path, key, message } of judge(value)) {
     errors.push({ ...locate(document, lines, path, key ?? false), path: formatPath(path), message });
   }
   if (errors.length > 0) {
     errors.sort((a, b) => a.line - b.line || a.column - b.column);
     throw new ConfigurationError(file, errors);
   }
-  return siteConfig(value as SiteFile);
+  return value;
+}
+
+/** @throws ConfigurationError with all errors */
+export function parseSite(text: string, { file = "site.yaml" }: LoadOptions = {}): SiteConfig {
+  return siteConfig(parseChecked(text, file, "site, dataplanes, …", findings) as SiteFile);
 }
 
 /** @throws ConfigurationError, also when the file cannot be read */

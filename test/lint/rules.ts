@@ -42,6 +42,7 @@ export const appliers: Record<string, readonly string[]> = {
   "infra/appliance/command.ts": ["child_process"],
   "infra/appliance/qmp.ts": ["net"],
   "controlplane/cli/again.ts": ["koffi"],
+  "controlplane/cli/service-manager.ts": ["koffi"],
   "mep/mp1/certificate.ts": ["child_process"],
   "mep/timing/adjtimex.ts": ["koffi"],
   "mep/dns/control.ts": ["net"],
