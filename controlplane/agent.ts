@@ -16,6 +16,7 @@ import type { ApiContext, Server } from "./api/context.ts";
 import { EventHub } from "./api/events.ts";
 import { createServer } from "./api/server.ts";
 import { readSecrets } from "./api/site-secrets.ts";
+import { clearCopies } from "./backup/write.ts";
 import { Functions } from "./chains/functions.ts";
 import type { SiteConfig } from "./config/site.ts";
 import { Dataplanes, type Reloaded } from "./dataplanes/dataplanes.ts";
@@ -109,6 +110,7 @@ export class Agent {
     const { config, log, read } = this.#options;
     const secrets = readSecrets(config.api);
     this.#undo.push(lock(config.stateDir));
+    clearCopies(config.stateDir);
     const audit = this.#audit();
     const store = new Store(config.stateDir, { indices: config.backend.limits.rules });
     this.#undo.push(() => store.close());
@@ -228,6 +230,7 @@ export class Agent {
       dataplane,
       backend: config.backend,
       dataplanes,
+      state: () => ({ stateDir: config.stateDir, file: dataplanes.file }),
       reload,
       ...(site && { site }),
       health,

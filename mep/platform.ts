@@ -6,6 +6,8 @@
  * Hosted by the agent (controlplane/extension.ts). Each part is constructed without effects, started in the order of what it
  * needs, and stopped the other way round.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Routes } from "../controlplane/api/context.ts";
 import type { MepConfig } from "../controlplane/config/site.ts";
 import { messageOf } from "../controlplane/errors.ts";
@@ -40,7 +42,7 @@ import { Rules } from "./rules/rules.ts";
 import { ruleTables } from "./rules/tables.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { runtimeOf, runtimeSettings } from "./runtime/site.ts";
-import { MepStore, type PartMigration } from "./store.ts";
+import { MepStore, mepStoreFile, type PartMigration } from "./store.ts";
 
 /** Tables of all parts. */
 const migrations: readonly PartMigration[] = [
@@ -299,4 +301,9 @@ export function platformOf(host: Host): Extension {
     // Nobody would answer the names that an earlier run has left.
     return { ...nothing, prepare: () => host.dataplane.setNames(noNames), missing: () => ["mep"] };
   }
+}
+
+/** Opens the platform's store as a start would, carried forward. @throws Error where a newer release has written it */
+export function checkState(stateDir: string): void {
+  if (existsSync(join(stateDir, mepStoreFile))) new MepStore(stateDir, migrations).close();
 }

@@ -9,6 +9,7 @@ import type { BackendConfig, Dataplane } from "../../dataplane/dataplane.ts";
 import type { SlowPath } from "../../dataplane/slow-path.ts";
 import type { Audit } from "../access/audit.ts";
 import type { Users } from "../access/users.ts";
+import type { SiteFile } from "../config/schema.ts";
 import type { Dataplanes, Reloaded } from "../dataplanes/dataplanes.ts";
 import type { EndpointHealth } from "../health/endpoints.ts";
 import type { DeployedCheck } from "../intents/deployed.ts";
@@ -29,6 +30,8 @@ export interface ApiContext {
   /** What site.yaml says of the apps' network. */
   backend: Pick<BackendConfig, "apps" | "vxlan">;
   dataplanes: DataplaneSet;
+  /** Where the site remembers, and site.yaml as it is in force. */
+  state(): { stateDir: string; file: SiteFile };
   /** @throws Problem */
   reload(): Promise<Reloaded>;
   /** Absent where there is no site.yaml that could be replaced. */

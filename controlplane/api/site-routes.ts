@@ -1,7 +1,8 @@
 /**
- * The site's configuration as one document: look at it, replace it on trial, confirm it, take it back.
+ * The site's configuration as one document: look at it, replace it on trial, confirm it, take it back. And all of the site as one file.
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { backup } from "../backup/write.ts";
 import { Problem } from "../errors.ts";
 import type { SiteChanges } from "../site/changes.ts";
 import type { RouteContext, Server } from "./context.ts";
@@ -18,6 +19,24 @@ function matched({ headers }: FastifyRequest): string | undefined {
   const tag = /^"([0-9a-f]{16})"$/.exec(given)?.[1];
   if (tag === undefined) throw new Problem("precondition-failed", 'If-Match must be "<revision>", or *');
   return tag;
+}
+
+/** Shorter ones are guessed. */
+const shortestPassphrase = 8;
+
+/** @throws Problem when it is too short, or not encoded as it should be */
+function passphraseOf({ headers }: FastifyRequest): string | undefined {
+  const given = headers["offramp-passphrase"];
+  if (given === undefined) return undefined;
+  let text = "";
+  try {
+    text = decodeURIComponent(String(given));
+  } catch {
+    // told below
+  }
+  if (text.length >= shortestPassphrase) return text;
+  const message = `must be percent-encoded, of ${shortestPassphrase} characters at least`;
+  throw new Problem("invalid-request", `header Offramp-Passphrase: ${message}`);
 }
 
 export function siteRoutes(app: Server, context: RouteContext): void {
@@ -49,6 +68,40 @@ export function siteRoutes(app: Server, context: RouteContext): void {
       const view = changes().view();
       reply.header("etag", `"${view.revision}"`);
       return view;
+    },
+  );
+
+  app.get(
+    "/api/v1/backup",
+    {
+      config: { role: "admin", audit: "read" },
+      schema: {
+        tags,
+        summary: "All that the site remembers, as one file, while it works",
+        description:
+          "A zip: stores as of one moment each, packages, site.yaml, manifest.json. With the header Offramp-Passphrase (percent-encoded " +
+          "UTF-8) certificates, keys and the token are in it too, and the whole is sealed by it.",
+        querystring: schemas.nothing,
+        response: {
+          200: { description: "application/zip, or application/octet-stream where it is sealed" },
+          ...schemas.commonProblems,
+        },
+      },
+    },
+    async (request, reply) => {
+      const passphrase = passphraseOf(request);
+      const { stateDir, file } = context.state();
+      const name = `${file.site.name}-${new Date().toISOString().slice(0, 10)}.backup`;
+      const stream = await backup({ stateDir, file, ...(passphrase !== undefined && { passphrase }) });
+      stream.once("error", (error) => log.error({ err: error }, "a backup has failed on the way"));
+      tell("backup", { sealed: passphrase !== undefined }, request.id);
+      return reply
+        .headers({
+          "content-type": passphrase === undefined ? "application/zip" : "application/octet-stream",
+          "content-disposition": `attachment; filename="${name}"`,
+          "cache-control": "no-store",
+        })
+        .send(stream);
     },
   );
 

@@ -13,6 +13,7 @@ import { messageOf } from "../errors.ts";
 import type { MakeExtension } from "../extension.ts";
 import { version } from "../version.ts";
 import { auditVerb } from "./audit.ts";
+import { backupVerb, restoreVerb } from "./backup.ts";
 import { chainVerb } from "./chain.ts";
 import { applyVerb, confirmVerb, historyVerb, rollbackVerb } from "./changes.ts";
 import { checkVerb } from "./check.ts";
@@ -40,10 +41,14 @@ export function api(command: Command): Command {
     .option("--json", "print JSON");
 }
 
-/** `extensions`: what `run` builds on top of the control plane. `downMore`: what `down` takes away of that. */
+/**
+ * `extensions`: what `run` builds on top of the control plane. `downMore`: what `down` takes away of that; `checkState`:
+ * throws where it could not start with a state directory.
+ */
 export function program(
   extensions: () => Promise<readonly MakeExtension[]> = async () => [],
   downMore?: (config: SiteConfig) => Promise<void>,
+  checkState?: (stateDir: string) => Promise<void>,
 ): Command {
   const offramp = new Command("offramp")
     .description("An edge appliance: takes the GTP-U traffic of local services off the wire, and puts the replies back")
@@ -89,6 +94,8 @@ export function program(
   chainVerb(offramp.command("chain"), api);
   dataplaneVerb(offramp.command("dataplane"), api);
   reloadVerb(api(offramp.command("reload")));
+  backupVerb(api(offramp.command("backup")));
+  restoreVerb(offramp.command("restore"), checkState);
   siteVerb(offramp.command("site"), api);
   bypassVerb(api(offramp.command("bypass")));
   captureVerb(api(offramp.command("capture")));

@@ -14,6 +14,7 @@ const offramp = program(
     await (await import("../dns/dns.ts")).endLeftNameService(config);
     await (await import("../runtime/site.ts")).takeDownInstances(config);
   },
+  async (stateDir) => (await import("../platform.ts")).checkState(stateDir),
 );
 appVerb(offramp.command("app"), api);
 clientVerb(offramp.command("client"), api);
