@@ -22,6 +22,26 @@ export interface ServicesDriverOptions {
 const path = "/api/v1/services";
 const byName = (services: Services) => new Map(services.map((service) => [service.name, service]));
 
+/** @throws AwayError */
+async function atSite<T>(access: SiteAccess, work: (at: Site) => Promise<T>): Promise<T> {
+  const at = new Site(access);
+  try {
+    return await work(at);
+  } catch (error) {
+    if (error instanceof SiteUnreachableError) throw new AwayError(error.message);
+    throw error;
+  } finally {
+    await at.close();
+  }
+}
+
+/** What a site says of itself. @throws AwayError */
+export const observeSite = (access: SiteAccess): Promise<Observation> =>
+  atSite(access, async (at) => ({
+    ready: (await at.status("/readyz")) === 200,
+    metrics: readMetrics((await at.text("/metrics")) ?? ""),
+  }));
+
 export class ServicesDriver implements Driver<Services> {
   readonly #options: ServicesDriverOptions;
 
@@ -29,16 +49,8 @@ export class ServicesDriver implements Driver<Services> {
     this.#options = options;
   }
 
-  async #at<T>(site: FleetSite, work: (at: Site) => Promise<T>): Promise<T> {
-    const at = new Site(this.#options.access(site));
-    try {
-      return await work(at);
-    } catch (error) {
-      if (error instanceof SiteUnreachableError) throw new AwayError(error.message);
-      throw error;
-    } finally {
-      await at.close();
-    }
+  #at<T>(site: FleetSite, work: (at: Site) => Promise<T>): Promise<T> {
+    return atSite(this.#options.access(site), work);
   }
 
   current(site: FleetSite): Promise<Services> {
@@ -71,9 +83,6 @@ export class ServicesDriver implements Driver<Services> {
   }
 
   observe(site: FleetSite): Promise<Observation> {
-    return this.#at(site, async (at) => ({
-      ready: (await at.status("/readyz")) === 200,
-      metrics: readMetrics((await at.text("/metrics")) ?? ""),
-    }));
+    return observeSite(this.#options.access(site));
   }
 }

@@ -26,6 +26,4 @@ export interface Driver<Previous> {
   deploy(site: FleetSite): Promise<string | undefined>;
   restore(site: FleetSite, previous: Previous): Promise<void>;
   observe(site: FleetSite): Promise<Observation>;
-  /** This process is about to end in the middle of its work: what was started for it ends too. */
-  abandon?(): void;
 }

@@ -215,6 +215,7 @@ function fleetOf(file: FleetFile, folder: string): Fleet {
     .digest("hex");
   const said = new Map(file.sites.map((site) => [site.name, site]));
   const time = (text: string | undefined) => (text === undefined ? undefined : milliseconds(text));
+  const apiOf = (site: FleetSite) => filled(said.get(site.name)?.api ?? file.defaults?.api ?? "", site);
   const fleet: Omit<Fleet, "ready"> = {
     journal: resolve(folder, file.journal ?? `${file.fleet}.journal`),
     plan: {
@@ -231,9 +232,9 @@ function fleetOf(file: FleetFile, folder: string): Fleet {
       digest,
     },
     access(site) {
-      const { api = "", ca, token, patience } = { ...file.defaults, ...said.get(site.name) };
+      const { ca, token, patience } = { ...file.defaults, ...said.get(site.name) };
       return {
-        api: filled(api, site),
+        api: apiOf(site),
         ...(ca !== undefined && { ca: read(resolve(folder, filled(ca, site)), `ca of ${site.name}`) }),
         ...(token && { token: secretOf(token, site, folder, `token of ${site.name}`) }),
         ...(patience !== undefined && { patience: milliseconds(patience) }),
@@ -244,7 +245,8 @@ function fleetOf(file: FleetFile, folder: string): Fleet {
           stack: {
             program: resolve(folder, stack.program),
             name: (site) => filled(stack.name ?? "{name}", site),
-            config: (site) => each(stack.config, (value) => filled(String(value), site)),
+            config: (site) =>
+              each(stack.config, (value) => filled(String(value), site).replaceAll("{api}", apiOf(site))),
             secrets: (site) =>
               each(stack.secrets, (value, name) => secretOf(value, site, folder, `${name} of ${site.name}`)),
             ...(stack.pulumi !== undefined && { pulumi: resolve(folder, stack.pulumi) }),

@@ -16,6 +16,7 @@ import { type Fleet, FleetFileError, loadFleet } from "./file.ts";
 import { Journal, type SiteState } from "./journal.ts";
 import { lock, ownerOf } from "./lock.ts";
 import { type Outcome, outcomeOf, Rollout } from "./rollout.ts";
+import { StackDriver } from "./stack-driver.ts";
 import { Screen, statusLines, summary, wavesText } from "./view.ts";
 import { wavesOf } from "./waves.ts";
 
@@ -34,7 +35,14 @@ function print(data: unknown, text: () => string, { json }: Options): void {
 function driverOf(fleet: Fleet): Driver<unknown> {
   const { change, access } = fleet;
   if ("services" in change) return new ServicesDriver({ access, services: () => change.services }) as Driver<unknown>;
-  throw new UsageError("stacks are not there yet");
+  const { program, name, ...more } = change.stack;
+  return new StackDriver({
+    ...more,
+    project: program,
+    stack: name,
+    access,
+    states: `${fleet.journal}.states`,
+  }) as Driver<unknown>;
 }
 
 export function exitCodeOf({ result, sites }: Outcome): number {
@@ -42,14 +50,11 @@ export function exitCodeOf({ result, sites }: Outcome): number {
   return sites.away + sites.restored > 0 ? 3 : 0;
 }
 
-function interruptible(abandon: () => void): AbortSignal {
+function interruptible(): AbortSignal {
   const controller = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
-      if (controller.signal.aborted) {
-        abandon();
-        process.exit(130);
-      }
+      if (controller.signal.aborted) process.exit(130);
       process.stderr.write("\nstopping after what is being done; once more: at once\n");
       controller.abort(new Error("interrupted"));
     });
@@ -62,7 +67,7 @@ async function roll(fleet: Fleet, options: Options): Promise<void> {
   const release = lock(fleet.journal);
   const journal = new Journal(fleet.journal);
   const driver = driverOf(fleet);
-  const signal = interruptible(() => driver.abandon?.());
+  const signal = interruptible();
   const screen = new Screen(process.stderr, wavesOf(fleet.plan.sites, fleet.plan.waves), journal);
   try {
     const changed = options.json ? undefined : screen.changed;

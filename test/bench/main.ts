@@ -12,6 +12,7 @@ import { repository } from "../lab/appliance.ts";
 import { chain } from "./chain.ts";
 import { dns } from "./dns.ts";
 import { asMarkdown, asText, between, met, type Section } from "./figures.ts";
+import { fleet } from "./fleet.ts";
 import { type Effort, learn, path, scale } from "./inside.ts";
 import { loss } from "./loss.ts";
 import { mp1 } from "./mp1.ts";
@@ -34,6 +35,7 @@ const sections: Record<string, (effort: Effort) => Section | Promise<Section>> =
   chain: (effort) => chain(effort),
   notify,
   dns,
+  fleet,
 };
 
 const help = `usage: offramp bench [options]   (as root)
