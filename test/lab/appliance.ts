@@ -90,27 +90,35 @@ export function site(lab: Lab, options: SiteOptions = {}): Record<string, unknow
 
 export class Appliance {
   readonly lab: Lab;
+  readonly machine: string;
   readonly config: string;
+  readonly stateDir: string;
   process: Process | undefined;
   /** What earlier runs of the process said. */
   private past = "";
   private readonly executable = join(repository, "bin", "offramp");
 
-  constructor(lab: Lab, options: SiteOptions = {}) {
+  /** @param machine where it runs; another than the lab's own has a state directory of its own */
+  constructor(lab: Lab, options: SiteOptions = {}, machine = "tof") {
     this.lab = lab;
-    this.config = join(lab.machines.directory, "site.yaml");
-    mkdirSync(join(lab.machines.directory, "state"), { recursive: true });
+    this.machine = machine;
+    const own = machine === "tof";
+    this.config = join(lab.machines.directory, own ? "site.yaml" : `${machine}.yaml`);
+    this.stateDir = join(lab.machines.directory, own ? "state" : `state-${machine}`);
+    mkdirSync(this.stateDir, { recursive: true });
     this.configure(options);
   }
 
   configure(options: SiteOptions): void {
-    writeFileSync(this.config, stringify(site(this.lab, options)));
+    const name = this.machine === "tof" ? "lab" : this.machine;
+    const whole = { ...site(this.lab, options), site: { name, stateDir: this.stateDir }, ...options.extra };
+    writeFileSync(this.config, stringify(whole));
   }
 
   /** Starts the process and returns when `/readyz` answers 200. @throws with its log when it does not. */
   async start(timeoutMs = 120_000): Promise<void> {
     if (this.process) this.past += this.process.log;
-    const started = this.lab.machines.start("tof", "offramp", [this.executable, "run", "--config", this.config]);
+    const started = this.lab.machines.start(this.machine, "offramp", [this.executable, "run", "--config", this.config]);
     this.process = started;
     await until(
       "/readyz",
@@ -139,7 +147,7 @@ export class Appliance {
 
   /** `offramp …` inside the namespace. */
   cli(...argv: string[]): Promise<Output> {
-    return this.lab.exec("tof", [this.executable, ...argv], { timeoutMs: 60_000 });
+    return this.lab.exec(this.machine, [this.executable, ...argv], { timeoutMs: 60_000 });
   }
 
   down(...flags: string[]): Promise<Output> {
@@ -150,7 +158,7 @@ export class Appliance {
   async curl<T = unknown>(method: string, path: string, body?: unknown, timeoutS = 20): Promise<Reply<T>> {
     const data =
       body === undefined ? [] : ["-H", "content-type: application/json", "--data-binary", JSON.stringify(body)];
-    const { stdout } = await this.lab.exec("tof", [
+    const { stdout } = await this.lab.exec(this.machine, [
       ...["curl", "-sS", "-g", "-m", `${timeoutS}`, "-X", method, "-w", "\n%{http_code}", ...data],
       `http://127.0.0.1:8090${path}`,
     ]);
