@@ -110,7 +110,10 @@ test("C2: every error is named with its place, and nothing is applied", () => {
     '10 offramp.site.dataplanes[0].cor is not a setting; did you mean "core"?',
     "14 offramp.token must be 16 to 4096 characters without blanks",
   ]);
-  assert.throws(() => takeIn(seed(bad, "one"), to()), (error: unknown) => error instanceof ConfigurationError);
+  assert.throws(
+    () => takeIn(seed(bad, "one"), to()),
+    (error: unknown) => error instanceof ConfigurationError,
+  );
   assert.not(existsSync(to().etc));
   assert.not(wrong(bad).join().includes("short secret"), "values of secrets are not told");
 });
