@@ -67,7 +67,10 @@ function errorOf(origin: string, { status, body }: Answer): SiteError {
   const { type = "about:blank", title, detail, errors } = (body ?? {}) as Record<string, unknown>;
   if (typeof title !== "string") return new SiteError(status, String(type), `${origin} answered ${status}`);
   const fields = (Array.isArray(errors) ? errors : []) as FieldProblem[];
-  const named = fields.map(({ field, message }) => (field ? `${field}: ${message}` : message));
+  // Paths as programs write them: `rules.nw_dst[0]`.
+  const named = fields.map(({ field, message }) =>
+    field ? `${field.replace(/\.(\d+)(?=\.|$)/g, "[$1]")}: ${message}` : message,
+  );
   const said = named.length > 0 ? named.join("; ") : String(detail ?? title);
   return new SiteError(status, String(type), `${origin}: ${title}: ${said}`, fields);
 }

@@ -17,6 +17,9 @@ import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { Site, type SiteAccess } from "../site.ts";
 import { type Difference, differences } from "./difference.ts";
 import { type CheckFailure, type Kind, type Properties, unknownProperties, unknownValue } from "./kind.ts";
+import { packageSchema } from "./schema.ts";
+import { memberFailures } from "./shape.ts";
+import { resourceShapes } from "./shapes.ts";
 
 export interface ProviderOptions {
   kinds: readonly Kind[];
@@ -119,7 +122,7 @@ class ResourceProvider {
 
   getSchema() {
     const schema = new messages.GetSchemaResponse();
-    schema.setSchema(JSON.stringify({ name: "offramp", version: this.#version }));
+    schema.setSchema(JSON.stringify(packageSchema(this.#version)));
     return schema;
   }
 
@@ -156,10 +159,15 @@ class ResourceProvider {
 
   async check({ request }: Call<InstanceType<typeof messages.CheckRequest>>) {
     const urn = request.getUrn();
-    const { inputs, failures } = await this.#kind(urn).check(own(plain(request.getNews())), urn.split("::")[3] ?? "");
+    const kind = this.#kind(urn);
+    const given = own(plain(request.getNews()));
+    const { inputs, failures } = await kind.check(given, urn.split("::")[3] ?? "");
+    const named = new Set(failures.map(({ property }) => property));
+    const shape = resourceShapes[kind.type]?.inputs ?? {};
+    const others = memberFailures(shape, given).filter(({ property }) => !named.has(property));
     const response = new messages.CheckResponse();
     response.setInputs(packed(inputs));
-    response.setFailuresList(this.#failures(failures));
+    response.setFailuresList(this.#failures([...failures, ...others]));
     return response;
   }
 

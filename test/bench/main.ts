@@ -19,6 +19,7 @@ import { mp1 } from "./mp1.ts";
 import { mp1Rules } from "./mp1-rules.ts";
 import { notify } from "./notify.ts";
 import { memory, service, wire } from "./outside.ts";
+import { pulumi } from "./pulumi.ts";
 import { rules } from "./rules.ts";
 
 const sections: Record<string, (effort: Effort) => Section | Promise<Section>> = {
@@ -36,6 +37,7 @@ const sections: Record<string, (effort: Effort) => Section | Promise<Section>> =
   notify,
   dns,
   fleet,
+  pulumi,
 };
 
 const help = `usage: offramp bench [options]   (as root)

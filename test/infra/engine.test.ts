@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import type { OpMap, Stack, UpResult } from "@pulumi/pulumi/automation/index.js";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { kinds } from "../../infra/provider/kinds.ts";
 import { AppPackage, DnsRule, type DnsRuleArgs, MecApp, Provider, TofService } from "../../infra/resources.ts";
 import { inNamespace } from "../ebpf/namespace.ts";
 import { fromCore, hexIp, ipv4, marked, other, send, UE, udp, uplink } from "../ebpf/site.ts";
@@ -21,7 +22,7 @@ import { externalAppD, goodPackage } from "../mep/packages/zip.ts";
 import { Victim } from "../mortal.ts";
 import { Edge } from "./edge.ts";
 import { refusal } from "./engine.ts";
-import { PulumiWorkspace } from "./pulumi.ts";
+import { PulumiWorkspace, providerPath, repository } from "./pulumi.ts";
 
 inNamespace(fileURLToPath(import.meta.url));
 
@@ -250,6 +251,32 @@ test("C1: a provider that is killed in the middle stops the update; the next one
   assert.equal(await known(), Object.keys(await edge.services()).sort());
   await up({ services });
   assert.equal(await edge.services(), services);
+});
+
+test("C1: on the command line, by the language host: configured, up, and down again; the schema is one that Pulumi takes", async () => {
+  const module = join(repository, "dist", "infra", "resources.js");
+  const folder = workspace.project(
+    "lyon",
+    `import { TofService } from ${JSON.stringify(module)};
+export const name = new TofService("cli", { serviceIP: "203.0.113.77", applicationIP: "10.60.0.10" }).name;
+`,
+  );
+  const pulumi = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await workspace.run(folder, ...args);
+    said += stdout + stderr;
+    assert.is(code, 0, `pulumi ${args.join(" ")}: ${stderr}${stdout}`);
+    return stdout;
+  };
+  await pulumi("stack", "init", "lyon", "--secrets-provider", "passphrase");
+  await pulumi("config", "set", "offramp:api", edge.api);
+  await pulumi("config", "set", "--secret", "offramp:token", edge.token);
+  await pulumi("config", "set", "offramp:ca", "--", edge.ca);
+  assert.match(await pulumi("up", "--yes", "--skip-preview"), /name *: "cli"/);
+  assert.ok((await edge.services()).cli);
+  await pulumi("destroy", "--yes", "--skip-preview");
+  assert.not.ok((await edge.services()).cli);
+  const schema = await pulumi("package", "get-schema", join(providerPath, "pulumi-resource-offramp"));
+  assert.equal(Object.keys(JSON.parse(schema).resources).length, kinds.length);
 });
 
 test("C1: at the end nothing is left at the site, and no secret was ever said or written", async () => {

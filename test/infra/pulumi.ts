@@ -7,10 +7,9 @@
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import {
   LocalWorkspace,
@@ -19,8 +18,9 @@ import {
   type PulumiFn,
   type Stack,
 } from "@pulumi/pulumi/automation/index.js";
+import { repository } from "../lab/appliance.ts";
 
-export const repository = fileURLToPath(new URL("../..", import.meta.url));
+export { repository };
 /** As Pulumi.yaml names it. */
 export const providerPath = join(repository, "infra", "provider");
 
@@ -114,12 +114,13 @@ plugins: { providers: [{ name: offramp, path: ${providerPath} }] }
     );
     writeFileSync(join(folder, "package.json"), '{ "main": "index.mjs", "private": true }\n');
     writeFileSync(join(folder, "index.mjs"), program);
+    symlinkSync(join(repository, "node_modules"), join(folder, "node_modules"));
     return folder;
   }
 
   /** Begins `pulumi ARGUMENTS` in a folder. */
   begin(folder: string, ...args: string[]): ChildProcess {
-    return spawn(join(this.root, "bin", "pulumi"), [...args, "--non-interactive"], {
+    return spawn(join(this.root, "bin", "pulumi"), ["--non-interactive", ...args], {
       cwd: folder,
       env: { ...process.env, ...this.env },
       stdio: ["ignore", "pipe", "pipe"],

@@ -30,7 +30,7 @@ function splice(from: Socket, to: NetConnectOpts): void {
  * Leads from a port of this machine's loopback to a port as seen from machine `ns`, as long as the lab and this process are there.
  * Returns the port: `wanted`, or another one where that is taken.
  */
-export async function openDoor(lab: Lab, ns: string, to: string, wanted: number): Promise<number> {
+export async function openDoor(lab: Pick<Lab, "machines">, ns: string, to: string, wanted: number): Promise<number> {
   const path = join(lab.machines.directory, `${ns}.socket`);
   const inside = lab.machines.helper(ns, `door ${ns}`, "door", ["--socket", path, "--to", to]);
   await inside.said(/^ready$/m, 20_000);
