@@ -283,7 +283,8 @@ export function parseFleet(text: string, path: string): Fleet {
     const sorted = faults.sort((a, b) => a.line - b.line || a.col - b.col).map((one) => one.text);
     if (sorted.length > 0) throw new FleetFileError([...new Set(sorted)].join("\n"));
   };
-  refuse(document.errors.map((error) => tell(error.pos[0], error.message)));
+  // Whatever follows the first is mostly its consequence.
+  refuse(document.errors.slice(0, 1).map((error) => tell(error.pos[0], error.message)));
   const value: unknown = document.toJS({ maxAliasCount: 100 });
   const at = ({ path: where, key = false, message }: Finding) =>
     tell(placeOf(document, where, key), `${where.length > 0 ? `${spelled(where)} ` : ""}${message}`);

@@ -14,7 +14,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { stringify } from "yaml";
-import { FleetFileError, parseFleet } from "../../infra/fleet/file.ts";
+import { FleetFileError, loadFleet, parseFleet } from "../../infra/fleet/file.ts";
 import { type Running, start } from "../api/harness.ts";
 import { until } from "../lab/netns.ts";
 
@@ -106,6 +106,17 @@ change: { services: none.yaml }
       "fleet.yaml:8:61: gates[2] compares with how it was before: set baseline, the time to watch that",
     ],
   );
+});
+
+test("C5: the fleet.yaml of the manual and that of the example are good", () => {
+  const root = fileURLToPath(new URL("../..", import.meta.url));
+  const manual = readFileSync(join(root, "docs/fleet.md"), "utf8");
+  const [, yaml = ""] = /```yaml\n(# fleet.yaml\n[^`]*)```/.exec(manual) ?? [];
+  writeFileSync(join(folder, "services.yaml"), stringify([www]));
+  const { plan, access } = parseFleet(yaml, join(folder, "manual.yaml"));
+  assert.equal([plan.id, plan.soak, plan.gates?.length], ["release-7", 300_000, 6]);
+  assert.throws(() => access({ name: "paris" }), /ca of paris: the file .*ca.pem cannot be read/);
+  assert.is(loadFleet(join(root, "docs/examples/three-sites/fleet.yaml")).plan.sites.length, 3);
 });
 
 test("C5: secrets come from files and the environment, and are no part of the journal or of what is said", async () => {
