@@ -30,6 +30,7 @@ import {
   type Place,
   type Size,
   shutdownMs,
+  takenBack,
   type Where,
 } from "./place.ts";
 import { writeSeed } from "./seed.ts";
@@ -137,8 +138,7 @@ export class Libvirt implements Place {
       await this.#upload(seedOf(this.#name), "raw", seed);
       return await this.start(machine);
     } catch (error) {
-      await this.remove();
-      throw error;
+      return await takenBack(this, error);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

@@ -82,3 +82,14 @@ export function lastLines(text: string, count = 20): string[] {
     .filter((line) => line !== "")
     .slice(-count);
 }
+
+/** Takes back what was made before `error`, which is thrown then; what could not be taken back is told beside it. */
+export async function takenBack(place: Pick<Place, "remove">, error: unknown): Promise<never> {
+  try {
+    await place.remove();
+  } catch (another) {
+    const [first, second] = [error, another].map((one) => (one instanceof Error ? one.message : String(one)));
+    throw new Error(`${first}\nWhat was made for it could not be removed: ${second}`);
+  }
+  throw error;
+}

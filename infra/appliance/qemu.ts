@@ -24,6 +24,7 @@ import {
   type Place,
   type Size,
   shutdownMs,
+  takenBack,
   type Where,
 } from "./place.ts";
 import { type Attachment, qemuArguments, type Wires, wireProblems } from "./qemu-arguments.ts";
@@ -144,8 +145,7 @@ export class Qemu implements Place {
       });
       return await this.start(size);
     } catch (error) {
-      await this.remove();
-      throw error;
+      return await takenBack(this, error);
     }
   }
 

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import { run } from "./command.ts";
 import { fetchTo, type Source, sourceProblems } from "./file.ts";
-import type { Found, Machine, Place, Size, Where } from "./place.ts";
+import { type Found, type Machine, type Place, type Size, takenBack, type Where } from "./place.ts";
 import { type Problem, sshKeyProblems, type UserData, unknownOf } from "./user-data.ts";
 
 export interface SshPlace {
@@ -124,8 +124,7 @@ export class Ssh implements Place {
       await this.#put(`${folder}/site.yaml`, siteYaml(userData));
       return await this.start();
     } catch (error) {
-      await this.remove();
-      throw error;
+      return await takenBack(this, error);
     }
   }
 
@@ -137,7 +136,7 @@ export class Ssh implements Place {
       await fetchTo(this.#options.package, file);
       await this.#run(`umask 077 && cat > ${there}`, { file });
       const { sha256 } = this.#options.package;
-      const install = `DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends ${there} >&2`;
+      const install = `DEBIAN_FRONTEND=noninteractive apt-get install -y -q ${there} >&2`;
       await this.#run(`echo '${sha256}  ${there}' | sha256sum -c --quiet >&2 && ${install}`);
     } finally {
       rmSync(own, { recursive: true, force: true });
@@ -158,7 +157,7 @@ export class Ssh implements Place {
   }
 
   async start(_size?: Size): Promise<Where> {
-    await this.#run("systemctl enable -q offramp.service && systemctl restart offramp.service");
+    await this.#run("systemctl enable -q offramp-wire.service offramp.service && systemctl restart offramp.service");
     return this.#where;
   }
 
@@ -170,7 +169,7 @@ export class Ssh implements Place {
     if ((await this.#made()) === undefined) return;
     const steps = [
       "if dpkg-query -W offramp >/dev/null 2>&1; then",
-      "  systemctl disable -q --now offramp.service",
+      "  systemctl disable -q --now offramp-wire.service offramp.service || true",
       "  DEBIAN_FRONTEND=noninteractive apt-get purge -y -q offramp >&2",
       "fi",
       `rm -rf /var/lib/offramp ${folder}`,

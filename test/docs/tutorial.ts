@@ -132,20 +132,20 @@ export class Shell {
   }
 
   /** What it prints. @throws Error when it fails, or does not end */
-  async run(code: string): Promise<string> {
+  async run(code: string, limitMs = patienceMs): Promise<string> {
     const file = join(this.#directory, "block.sh");
     writeFileSync(file, `${code}\n`);
     this.#out = "";
     this.#child.stdin?.write(`. ${file} </dev/null; printf '${mark}%d${mark}' $?\n`);
     const finished = new RegExp(`^([^]*)${mark}(\\d+)${mark}$`);
-    const deadline = Date.now() + patienceMs;
+    const deadline = Date.now() + limitMs;
     for (;;) {
       const [, printed = "", status] = finished.exec(this.#out) ?? [];
       if (status === "0") return printed;
       const why = status !== undefined ? `exit code ${status}` : this.#ended ? "the shell ended" : undefined;
       if (why !== undefined) throw new Error(`${why}\n${this.#out}${this.#err.slice(-4000)}`);
       if (Date.now() > deadline)
-        throw new Error(`no end after ${patienceMs} ms\n${this.#out}${this.#err.slice(-4000)}`);
+        throw new Error(`no end after ${limitMs} ms\n${this.#out}${this.#err.slice(-4000)}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 1000);
         this.#heard = () => {

@@ -10,10 +10,11 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import ipaddr from "ipaddr.js";
 import { macAddresses } from "../../appliance/addresses.ts";
 import { sourceProblems } from "../../appliance/file.ts";
 import { fingerprintOf, makeCertificate, makeToken, nameIn } from "../../appliance/keys.ts";
-import type { Machine, Place, Where } from "../../appliance/place.ts";
+import { type Machine, type Place, takenBack, type Where } from "../../appliance/place.ts";
 import { type PlaceArgs, placeOf, placeProblems } from "../../appliance/places.ts";
 import {
   type Adapters,
@@ -197,6 +198,7 @@ const outputsOf = ({ api, ssh }: Where): Properties => ({
 /** Those of the API that are known before the VM is there. */
 function addressesOf({ place, management }: Wanted): string[] {
   if ("qemu" in place) return ["127.0.0.1"];
+  if ("ssh" in place) return ipaddr.isValid(place.ssh.host) ? [place.ssh.host] : [];
   return "address" in management ? [management.address.split("/")[0] ?? ""] : [];
 }
 
@@ -231,8 +233,7 @@ async function create(inputs: Properties): Promise<{ id: string; outputs: Proper
     await place.keep({ inputs, secrets });
     if (!given.running) await place.stop();
   } catch (error) {
-    await place.remove();
-    throw error;
+    return await takenBack(place, error);
   }
   return { id: name, outputs: { ...outputsOf(where), ...secrets } };
 }
