@@ -144,8 +144,7 @@ export class Shell {
       if (status === "0") return printed;
       const why = status !== undefined ? `exit code ${status}` : this.#ended ? "the shell ended" : undefined;
       if (why !== undefined) throw new Error(`${why}\n${this.#out}${this.#err.slice(-4000)}`);
-      if (Date.now() > deadline)
-        throw new Error(`no end after ${limitMs} ms\n${this.#out}${this.#err.slice(-4000)}`);
+      if (Date.now() > deadline) throw new Error(`no end after ${limitMs} ms\n${this.#out}${this.#err.slice(-4000)}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 1000);
         this.#heard = () => {

@@ -11,7 +11,9 @@ import ipaddr from "ipaddr.js";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parse } from "yaml";
+import { readUserData } from "../../controlplane/firstboot/user-data.ts";
 import { macAddresses, siteNetworks } from "../../infra/appliance/addresses.ts";
+import { makeCertificate } from "../../infra/appliance/keys.ts";
 import { domainXml, networkXml } from "../../infra/appliance/libvirt-xml.ts";
 import { placeProblems } from "../../infra/appliance/places.ts";
 import { qemuArguments } from "../../infra/appliance/qemu-arguments.ts";
@@ -39,6 +41,7 @@ const tls = {
   cert: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
   key: "-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n",
 };
+const certificate = await makeCertificate("edge-7", ["192.0.2.7"]);
 const least: UserData = { hostname: "edge-7", site, token };
 const full: UserData = {
   ...least,
@@ -143,6 +146,20 @@ test("C1: what is in a seed is read as it was meant, whatever it holds", () => {
       assert.equal(read.offramp.site, document);
     }),
   );
+});
+
+test("C1, C2: the appliance's first boot reads what is rendered here, and refuses what it refuses", () => {
+  const { cert, key } = certificate;
+  for (const parts of [least, { ...full, tls: { cert, key } }]) {
+    const { hostname, keys, offramp } = readUserData(renderUserData(parts));
+    assert.is(hostname, "edge-7");
+    assert.equal(keys, parts.sshAuthorizedKeys ?? []);
+    assert.is(offramp?.token, token);
+    assert.equal(offramp?.site.dataplanes, site.dataplanes);
+    assert.equal(Object.keys(offramp?.adapters ?? {}), Object.keys(parts.adapters ?? {}));
+  }
+  const document = { ...site, dataplanes: [{ name: "s1" }] };
+  assert.throws(() => readUserData(renderUserData({ ...least, site: document })), /offramp\.site\.dataplanes/);
 });
 
 test("C1: MAC addresses follow from the name alone, are locally administered, and differ", () => {

@@ -1,7 +1,7 @@
 /**
  * Do the programs of docs/examples ask for what their pages say (C1)?
  *
- * Pulumi's mocks instead of an engine, the programs as they are. site.test.ts runs the local one for real, page and all.
+ * Pulumi's mocks instead of an engine, the programs as they are.
  */
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

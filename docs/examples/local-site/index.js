@@ -7,6 +7,7 @@ const config = new pulumi.Config();
 const site = new EdgeSite("edge-1", {
   place: { qemu: { accelerator: config.get("accelerator") ?? "kvm", wires: config.getObject("wires") ?? {} } },
   image: { path: config.require("image"), sha256: config.require("sha256") },
+  patience: config.getNumber("patience") ?? 600,
   vcpus: 2,
   configuration: {
     site: { name: "edge-1" },

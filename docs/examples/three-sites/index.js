@@ -21,6 +21,7 @@ const site = new EdgeSite(name, {
     qemu: { accelerator: config.get("accelerator") ?? "kvm", ports: { api: 18_090 + number, ssh: 18_022 + 100 * number } },
   },
   image: { path: config.require("image"), sha256: config.require("sha256") },
+  patience: config.getNumber("patience") ?? 600,
   // apps, instances: 10.64.4.0/22 at paris, 10.64.8.0/22 at lyon …
   networks: { base, number },
   configuration: {
