@@ -11,6 +11,7 @@ import { createHash } from "node:crypto";
 import {
   closeSync,
   existsSync,
+  fchmodSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -41,8 +42,9 @@ interface Instance {
 export function writeDurably(path: string, text: string, mode: number): void {
   const next = `${path}.new`;
   rmSync(next, { force: true });
-  const file = openSync(next, "wx", mode);
+  const file = openSync(next, "wx", 0o600);
   try {
+    fchmodSync(file, mode); // whatever the umask is: sshd reads keys as the user who comes
     writeSync(file, text);
     fsyncSync(file);
   } finally {

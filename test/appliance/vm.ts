@@ -182,6 +182,8 @@ export class Vm {
       "group_fwd_mask",
       "0xfff8",
     ]);
+    // What the adapter was called to is the VM's now: two that answer for one address are none.
+    await must(["ip", "-n", tap.namespace, "address", "flush", "dev", tap.with]);
     for (const adapter of [tap.with, tap.name]) {
       await must(["ip", "-n", tap.namespace, "link", "set", adapter, "master", bridge]);
       await must(["ip", "-n", tap.namespace, "link", "set", adapter, "up"]);
@@ -191,7 +193,7 @@ export class Vm {
 
   /** What the console has said since the last start. */
   console(): string {
-    return existsSync(this.#serial) ? readFileSync(this.#serial, "latin1") : "";
+    return existsSync(this.#serial) ? readFileSync(this.#serial, "utf8") : "";
   }
 
   async said(pattern: RegExp, timeoutMs = 600_000): Promise<RegExpMatchArray> {

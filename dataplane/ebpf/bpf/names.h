@@ -110,8 +110,9 @@ GLOBAL int asks_by_name(struct xdp_md *ctx, struct packet *p)
 {
 	__u32 zero = 0;
 	struct question *q = bpf_map_lookup_elem(&questions, &zero);
+	struct lookup *l = lookup_here();
 
-	if (!p || !q || parse_inner(ctx, p, 1, 0) || p->fragment || p->protocol != PROTO_UDP)
+	if (!p || !q || !l || parse_inner(ctx, p, 1, 0) || p->fragment || p->protocol != PROTO_UDP)
 		return 0;
 	__u32 octets = p->l4_length - 8;
 	if (octets < MESSAGE_LEAST || octets > 0xffff)
@@ -123,7 +124,7 @@ GLOBAL int asks_by_name(struct xdp_md *ctx, struct packet *p)
 	/* a standard query, one question, no answers, no authorities */
 	if (q->octets[6] & QUERY_OPAQUE || *(__u32 *)(q->octets + 8) != bpf_htonl(1 << 16) || *(__u16 *)(q->octets + 12))
 		return 0;
-	struct label_walk w = {.q = q};
+	struct label_walk w = {.q = q, .at = begin_at(l), .octets = begin_at(l)};
 	bpf_loop(NAME_MAX / 2, next_label, &w, 0);
 	__u32 name = w.octets;
 	if (!name || name > NAME_MAX - 1 || DNS_HEADER + name + 4 > octets)

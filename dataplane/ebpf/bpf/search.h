@@ -47,6 +47,7 @@ struct lookup {
 	} at[DIMENSIONS_ROOM];
 	__u32 own[DIMENSIONS_ROOM], any[DIMENSIONS_ROOM];
 	__u32 generation; /* of the rules, before the search: what changes meanwhile is seen by the next packet */
+	__u32 zero;       /* always; the verifier does not know. See begin_at() */
 };
 
 /* Where does a search lie? */
@@ -62,6 +63,14 @@ INLINE struct lookup *lookup_here(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&lookups, &zero);
+}
+
+/* Where the state of a loop begins. Linux before 6.7 verifies the body of bpf_loop() once, with what it knows of the stack before
+ * the loop, and takes code away that a first pass does not reach: what the body changes must begin as a number that it does
+ * not know (commit ab5cfac139ab, "bpf: verify callbacks as if they are called unknown number of times"). */
+INLINE __u32 begin_at(const struct lookup *l)
+{
+	return *(volatile const __u32 *)&l->zero;
 }
 
 INLINE void set_number(struct lookup *l, __u32 dimension, __u64 value)
@@ -255,6 +264,7 @@ INLINE int search(__u32 which)
 	s.groups = (count + 4095) >> 12;
 	s.dimensions = line->root.dimensions;
 	s.first = line->root.first;
+	s.words = s.group = s.found = begin_at(s.l);
 	bpf_loop(DIMENSIONS, find_interval, &s, 0);
 	bpf_loop(SEARCH_STEPS, next_step, &s, 0);
 	if (!s.found || s.found > count)
