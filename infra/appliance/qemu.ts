@@ -75,6 +75,8 @@ interface Kept {
 
 const tailBytes = 16_384;
 const pollMs = 200;
+/** For which disk and taps may still be held. */
+const releaseMs = 30_000;
 
 export const usualFolder = (name: string): string => join(homedir(), ".local/state/offramp", name);
 
@@ -170,7 +172,7 @@ export class Qemu implements Place {
     const { adapters, ports, guest } = now;
     const name = this.#name;
     const words = qemuArguments({ name, folder: this.#folder, accelerator, ...size, adapters, wires, ports, guest });
-    await run("qemu-system-x86_64", words, { limit: 120_000 });
+    await this.#launch(words);
     try {
       for (const wire of Object.values(wires)) await connect(wire);
     } catch (error) {
@@ -178,6 +180,19 @@ export class Qemu implements Place {
       throw error;
     }
     return where(now);
+  }
+
+  /** One that was killed keeps disk and taps for a moment after its command line is gone. */
+  async #launch(words: readonly string[]): Promise<void> {
+    for (const until = Date.now() + releaseMs; ; await sleep(pollMs)) {
+      try {
+        await run("qemu-system-x86_64", words, { limit: 120_000 });
+        return;
+      } catch (error) {
+        if (Date.now() > until || !/Failed to get "[\w ]+" lock|resource busy/.test((error as Error).message))
+          throw error;
+      }
+    }
   }
 
   async stop(): Promise<void> {

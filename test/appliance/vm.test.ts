@@ -7,7 +7,6 @@
  * The built image in QEMU, in place of the process: the lab's adapters are bridged to the VM's. Real peers attach through it.
  * One VM for the whole file; the sentences build on each other.
  */
-// runs alone
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
